@@ -1,0 +1,261 @@
+/* quantize_scale.c - amax and scales of many groups at once.
+ *
+ * Maxima are taken on the bits of magnitudes, as signed integers: the order of finite floats
+ * is that of their bits, infinities and NaNs come out on top, so that one comparison at the
+ * end finds them, and the order of maxima does not matter.
+ *
+ * Scales restate scale.h for the common rules, one group per lane, and call it for the rest.
+ * A power-of-two scale is an exponent field: that of amax, one more where the rule rounds up,
+ * less that of the format's largest value; subnormal amax and scales go through scale.h.
+ */
+#include "quantize_scale.h"
+
+/* ---- largest magnitudes -------------------------------------------------------------------- */
+
+VINLINE nu magnitude(nf x) { return (nu)x & 0x7fffffffu; }
+VINLINE nu finite_magnitude(nf x) {
+    const nu a = magnitude(x);
+    return nselect(nmore_i(nsetu(0x7f800000u), a), a, nsetu(0));
+}
+
+VINLINE uint32_t largest(int64_t lines, int64_t stride, int64_t n, const float *x, const int finite_only) {
+    nu m[4] = {nsetu(0), nsetu(0), nsetu(0), nsetu(0)};
+    for (int64_t l = 0; l < lines; l++, x += stride) {
+        int64_t i = 0;
+        for (; i + 4 * NL <= n; i += 4 * NL) {
+            UNROLL(4)
+            for (int u = 0; u < 4; u++) {
+                const nf v = nload(x + i + u * NL);
+                m[u] = nmax_i(m[u], finite_only ? finite_magnitude(v) : magnitude(v));
+            }
+        }
+        for (; i < n; i += NL) {
+            const nf v = nload_n(x + i, n - i);
+            m[0] = nmax_i(m[0], finite_only ? finite_magnitude(v) : magnitude(v));
+        }
+    }
+    return nlargest(nmax_i(nmax_i(m[0], m[1]), nmax_i(m[2], m[3])));
+}
+
+uint32_t FPL_VEC(largest_bits)(int64_t lines, int64_t stride, int64_t n, const float *x) {
+    return largest(lines, stride, n, x, 0);
+}
+
+uint32_t FPL_VEC(largest_finite_bits)(int64_t lines, int64_t stride, int64_t n, const float *x) {
+    return largest(lines, stride, n, x, 1);
+}
+
+/* `wide` vectors of columns at once: a cache line or more of every line. */
+VINLINE nu columns(int64_t lines, int64_t stride, int64_t n, const float *x, const int finite_only, float *out,
+                   const int wide) {
+    nu m[4];
+    UNROLL(4)
+    for (int u = 0; u < wide; u++) m[u] = nsetu(0);
+    for (int64_t l = 0; l < lines; l++, x += stride) {
+        UNROLL(4)
+        for (int u = 0; u < wide; u++) {
+            const nf v = n >= (u + 1) * NL ? nload(x + u * NL) : nload_n(x + u * NL, n - u * NL);
+            m[u] = nmax_i(m[u], finite_only ? finite_magnitude(v) : magnitude(v));
+        }
+    }
+    nu all = nsetu(0);
+    UNROLL(4)
+    for (int u = 0; u < wide; u++) {
+        nstore(out + u * NL, (nf)m[u]);
+        all = nmax_i(all, m[u]);
+    }
+    return all;
+}
+
+VINLINE uint32_t all_columns(int64_t lines, int64_t stride, int64_t n, const float *x, const int finite_only, float *out) {
+    nu all = nsetu(0);
+    int64_t i = 0;
+    for (; i + 4 * NL <= n; i += 4 * NL)
+        all = nmax_i(all, columns(lines, stride, 4 * NL, x + i, finite_only, out + i, 4));
+    for (; i < n; i += NL) all = nmax_i(all, columns(lines, stride, n - i, x + i, finite_only, out + i, 1));
+    return nlargest(all);
+}
+
+uint32_t FPL_VEC(column_largest)(int64_t lines, int64_t stride, int64_t n, const float *x, int finite_only, float *out) {
+    return finite_only ? all_columns(lines, stride, n, x, 1, out) : all_columns(lines, stride, n, x, 0, out);
+}
+
+VINLINE nu group_magnitude(const int64_t wide, const float *x) {
+    nu m = magnitude(nload(x));
+    for (int64_t u = 1; u < wide; u++) m = nmax_i(m, magnitude(nload(x + u * NL)));
+    return m;
+}
+
+#if defined(FPL_LEVEL_avx512)
+/* The largest lanes of sixteen vectors, in order: four rounds of pairing them off, each of
+ * which halves the vectors and the lanes that belong to one of them. */
+VINLINE nu largest_of_each(const nu *m) {
+    __m512i a[8], b[4], c[2];
+    UNROLL(8)
+    for (int i = 0; i < 8; i++) {
+        const __m512i p = (__m512i)m[2 * i], q = (__m512i)m[2 * i + 1];
+        a[i] = _mm512_max_epi32(_mm512_shuffle_i32x4(p, q, 0x44), _mm512_shuffle_i32x4(p, q, 0xee));
+    }
+    UNROLL(4)
+    for (int i = 0; i < 4; i++)
+        b[i] = _mm512_max_epi32(_mm512_shuffle_i32x4(a[2 * i], a[2 * i + 1], 0x88),
+                                _mm512_shuffle_i32x4(a[2 * i], a[2 * i + 1], 0xdd));
+    UNROLL(2)
+    for (int i = 0; i < 2; i++)
+        c[i] = _mm512_max_epi32(_mm512_unpacklo_epi64(b[2 * i], b[2 * i + 1]),
+                                _mm512_unpackhi_epi64(b[2 * i], b[2 * i + 1]));
+    const __m512 p = _mm512_castsi512_ps(c[0]), q = _mm512_castsi512_ps(c[1]);
+    const __m512i d = _mm512_max_epi32(_mm512_castps_si512(_mm512_shuffle_ps(p, q, 0x88)),
+                                       _mm512_castps_si512(_mm512_shuffle_ps(p, q, 0xdd)));
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    return (nu)_mm512_permutexvar_epi32(order, d);
+}
+#endif
+
+/* Groups of `wide` whole vectors. */
+VINLINE uint32_t whole_groups(int64_t groups, const int64_t wide, const float *x, float *out) {
+    nu all = nsetu(0);
+    int64_t g = 0;
+#if defined(FPL_LEVEL_avx512)
+    for (; g + NL <= groups; g += NL) {
+        nu m[NL];
+        UNROLL(16)
+        for (int i = 0; i < NL; i++) m[i] = group_magnitude(wide, x + (g + i) * wide * NL);
+        const nu a = largest_of_each(m);
+        nstore(out + g, (nf)a);
+        all = nmax_i(all, a);
+    }
+#endif
+    uint32_t most = nlargest(all);
+    for (; g < groups; g++) {
+        const uint32_t a = nlargest(group_magnitude(wide, x + g * wide * NL));
+        out[g] = fpl_bits_float(a);
+        most = a > most ? a : most;
+    }
+    return most;
+}
+
+uint32_t FPL_VEC(group_largest)(int64_t n, int64_t width, const float *x, float *out) {
+    const int64_t groups = width % NL == 0 ? n / width : 0;
+    uint32_t all;
+    if (width == 32) all = whole_groups(groups, 32 / NL, x, out);
+    else if (width == 16) all = whole_groups(groups, 16 / NL, x, out);
+    else all = whole_groups(groups, width / NL, x, out);
+    for (int64_t first = groups * width; first < n; first += width) {
+        const int64_t end = first + width < n ? first + width : n;
+        uint32_t m = 0;
+        for (int64_t i = first; i < end; i++) {
+            const uint32_t a = fpl_float_bits(x[i]) & 0x7fffffffu;
+            m = a > m ? a : m;
+        }
+        out[first / width] = fpl_bits_float(m);
+        all = m > all ? m : all;
+    }
+    return all;
+}
+
+void FPL_VEC(spread)(int64_t n, int64_t width, const float *groups, float *out) {
+    const int64_t padded = (n + NL - 1) / NL * NL;
+    int64_t i = 0;
+    if (width % NL == 0)
+        for (; i < n; groups++)
+            for (const int64_t end = i + width < padded ? i + width : padded; i < end; i += NL) nstore(out + i, nset(*groups));
+    for (; i < n; groups++)
+        for (const int64_t end = i + width < n ? i + width : n; i < end; i++) out[i] = *groups;
+    for (; i < padded; i++) out[i] = 1.0f;
+}
+
+/* ---- scales ---------------------------------------------------------------------------------- */
+
+struct scaling FPL_VEC(scaling)(const struct fpl_quantizer_plan *plan, float amax_tensor) {
+    struct scaling s = {.plan = plan, .s_enc = 1.0f, .dequant_2 = 1.0f};
+    if (plan->identity || plan->granularity == FPL_UNSCALED) return s;
+    if (plan->two_level) {
+        s.s_enc = fpl_tensor_scale(plan, amax_tensor);
+        s.dequant_2 = 1.0f / s.s_enc;
+    } else {
+        s.divide = plan->scale_rule == FPL_SCALE_FP32 || plan->scale_rule == FPL_SCALE_FORMAT;
+    }
+    return s;
+}
+
+/* Any rule, one group after the other. */
+static void scalar_scales(const struct scaling *s, int64_t n, const float *amax, float *quant, float *dequant) {
+    for (int64_t g = 0; g < n; g++) {
+        const struct fpl_group_scale one = fpl_group_scale(s->plan, amax[g], s->s_enc);
+        quant[g] = one.quant;
+        dequant[g] = one.dequant;
+        /* a scale of zero: x / inf is the zero of x's sign, as x * 0 is */
+        if (s->divide && one.quant == 0.0f) quant[g] = INFINITY;
+    }
+}
+
+/* fp32 and mul: the ratio and its inverse, clamped, 1 for zeros. */
+VINLINE void ratio_scales(const struct scaling *s, const int mul, nf amax, float *quant, float *dequant) {
+    const nf most = nset(FPL_FLOAT_MAX), one = nset(1.0f), largest_value = nset(s->plan->largest);
+    const nmask zero = nequal_u((nu)amax, nsetu(0));
+    nf d = nmin(amax / largest_value, most), q = d;
+    if (mul) {
+        q = nmin(largest_value / amax, most);
+    } else {
+        d = nselect_f(nless(d, nset(FPL_FLOAT_MIN)), nset(FPL_FLOAT_MIN), d);
+        q = d;
+    }
+    nstore(quant, nselect_f(zero, one, q));
+    nstore(dequant, nselect_f(zero, one, d));
+}
+
+/* What turns amax' bits into an exponent field: add, take the field, one more where the
+ * mantissa exceeds the threshold. */
+struct power_rule {
+    uint32_t add, threshold;
+    int32_t top; /* exponent of the largest value */
+};
+
+static struct power_rule power_rule(const struct fpl_quantizer_plan *p) {
+    struct power_rule r = {0, 0x7fffffu, p->largest_exponent};
+    if (p->scale_rule == FPL_SCALE_RCEIL) r.threshold = fpl_significand(p->largest) & 0x7fffffu;
+    if (p->scale_rule == FPL_SCALE_CEIL) r.threshold = 0;
+    if (p->scale_rule == FPL_SCALE_EVEN) r.add = p->round.mbits > 22 ? 0u : 1u << (22 - p->round.mbits);
+    return r;
+}
+
+/* Bits of 2^(field - 127), field in 0..254; field 0 is the subnormal 2^-127. */
+VINLINE nf power(nu field) { return (nf)nselect(nequal_u(field, nsetu(0)), nsetu(1u << 22), field << 23); }
+
+VINLINE void power_scales(const struct power_rule *r, nf amax, float *quant, float *dequant) {
+    const nu bits = (nu)amax + r->add, one = nsetu(1);
+    const nu up = nselect(nmore_i(bits & 0x7fffffu, nsetu(r->threshold)), one, nsetu(0));
+    nu field = (bits >> 23) + up - (uint32_t)r->top;
+    field = nmax_i(field, nsetu(0));
+    field = nselect(nmore_i(field, nsetu(254)), nsetu(254), field);
+    const nmask zero = nequal_u((nu)amax, nsetu(0));
+    nstore(quant, nselect_f(zero, nset(1.0f), power(254 - field)));
+    nstore(dequant, nselect_f(zero, nset(1.0f), power(field)));
+}
+
+void FPL_VEC(group_scales)(const struct scaling *s, int64_t n, const float *amax, float *quant, float *dequant) {
+    const int rule = s->plan->scale_rule;
+    if (s->plan->granularity == FPL_UNSCALED || s->plan->two_level || rule == FPL_SCALE_FORMAT || rule == FPL_SCALE_P3109) {
+        scalar_scales(s, n, amax, quant, dequant);
+        return;
+    }
+    if (rule == FPL_SCALE_FP32 || rule == FPL_SCALE_MUL) {
+        for (int64_t g = 0; g < n; g += NL) ratio_scales(s, rule == FPL_SCALE_MUL, nload(amax + g), quant + g, dequant + g);
+        return;
+    }
+    const struct power_rule r = power_rule(s->plan);
+    for (int64_t g = 0; g < n; g += NL) {
+        const nf a = nload(amax + g);
+        power_scales(&r, a, quant + g, dequant + g);
+        const nmask small = nmore_i(nsetu(0x00800000u), (nu)a), none = nequal_u((nu)a, nsetu(0));
+        for (uint32_t lanes = nlanes(small) & ~nlanes(none); lanes != 0; lanes &= lanes - 1) {
+            const int64_t i = g + __builtin_ctz(lanes);
+            if (i < n) scalar_scales(s, 1, amax + i, quant + i, dequant + i);
+        }
+    }
+}
+
+void FPL_VEC(inverses)(int64_t n, const float *quant, float *out) {
+    for (int64_t g = 0; g < n; g += NL) nstore(out + g, (nf)((nu)(1.0f / nload(quant + g)) - INVERSE_WIDTH / 2u));
+}

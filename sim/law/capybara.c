@@ -1,0 +1,126 @@
+/* capybara.c - the floating-point quantization law (arXiv 2501.02423v3).
+ *
+ *   L(N, D, E, M, B) = n/N^alpha + d/D^beta + eps
+ *                    + D^beta/N^alpha * log2(B) / (gamma (E + 1/2)^delta (M + 1/2)^nu)
+ *
+ * B = elements that share one scale.  The penalty grows with D while d/D^beta falls, so there
+ * is a critical data size beyond which more data raises the loss:
+ *
+ *   D_crit = [ d gamma N^alpha (E + 1/2)^delta (M + 1/2)^nu / log2 B ]^(1/(2 beta))
+ *
+ * theta = ln(n/N0^alpha), alpha, ln(d/D0^beta), beta, eps, g, delta, nu (g: penalty.c).
+ * Of runs that differ only in learning rate, batch and seed the best setting is used: the law
+ * knows no learning rate.  The paper's runs quantize three of six GEMM operands (shared notes,
+ * section 1); a fully quantized recipe has constants of its own.
+ */
+#include <math.h>
+
+#include "law_internal.h"
+
+enum { CN, ALPHA, CD, BETA, EPS, GAMMA, DELTA, NU, PARAMS };
+
+static const struct fpl_law_param params[PARAMS] = {
+    {"n", "nats", -15.0, 8.0, 3.0, 0.0, 0.0, 0, "prefactor of model size"},
+    {"alpha", "", 0.01, 2.0, 0.5, 0.0, 0.0, 0, "exponent of model size"},
+    {"d", "nats", -15.0, 8.0, 3.0, 0.0, 0.0, 0, "prefactor of data size"},
+    {"beta", "", 0.01, 2.0, 0.5, 0.0, 0.0, 0, "exponent of data size"},
+    {"eps", "nats", 0.0, 20.0, 1.0, 0.0, 0.0, 0, "loss of infinite model and data"},
+    {"gamma", "1/nats", -10.0, 30.0, 3.0, 0.0, 0.0, 0, "inverse strength of the precision penalty"},
+    {"delta", "", 0.0, 12.0, 2.5, 0.0, 0.0, 0, "exponent of exponent bits"},
+    {"nu", "", 0.0, 12.0, 2.5, 0.0, 0.0, 0, "exponent of mantissa bits"},
+};
+
+static void publish(const double *t, const struct fpl_centre *c, double *p) {
+    p[CN] = exp(t[CN] + t[ALPHA] * c->n);
+    p[ALPHA] = t[ALPHA];
+    p[CD] = exp(t[CD] + t[BETA] * c->d);
+    p[BETA] = t[BETA];
+    p[EPS] = t[EPS];
+    p[GAMMA] = fpl_gamma_publish(t + GAMMA, t[ALPHA], t[BETA], c);
+    p[DELTA] = t[DELTA];
+    p[NU] = t[NU];
+}
+
+static void internal(const double *p, const struct fpl_centre *c, double *t) {
+    t[CN] = log(p[CN]) - p[ALPHA] * c->n;
+    t[ALPHA] = p[ALPHA];
+    t[CD] = log(p[CD]) - p[BETA] * c->d;
+    t[BETA] = p[BETA];
+    t[EPS] = p[EPS];
+    t[GAMMA] = fpl_gamma_internal(p[GAMMA], p[DELTA], p[NU], p[ALPHA], p[BETA], c);
+    t[DELTA] = p[DELTA];
+    t[NU] = p[NU];
+}
+
+static double log_loss(const double *t, const struct fpl_law_at *at, double *grad) {
+    const double a = exp(t[CN] - t[ALPHA] * at->n), b = exp(t[CD] - t[BETA] * at->d);
+    const double penalty = fpl_penalty(t + GAMMA, t[ALPHA], t[BETA], at), loss = a + b + t[EPS] + penalty;
+    if (grad != NULL) {
+        const double by = 1.0 / loss, p = penalty * by;
+        grad[CN] = a * by;
+        grad[ALPHA] = -a * at->n * by - p * at->n;
+        grad[CD] = b * by;
+        grad[BETA] = -b * at->d * by + p * at->d;
+        grad[EPS] = by;
+        grad[GAMMA] = -p;
+        grad[DELTA] = at->quantized ? -p * at->e : 0.0;
+        grad[NU] = at->quantized ? -p * at->m : 0.0;
+    }
+    return log(loss);
+}
+
+static double log_dcrit(const double *t, const struct fpl_law_at *at, double *grad) {
+    if (!at->quantized || !(at->g > 0.0)) return (double)NAN;
+    const double half = 0.5 / t[BETA];
+    const double sum = t[CD] + t[GAMMA] + t[ALPHA] * at->n + t[DELTA] * at->e + t[NU] * at->m - log(at->g);
+    if (grad != NULL) {
+        grad[CN] = grad[EPS] = 0.0;
+        grad[ALPHA] = half * at->n;
+        grad[CD] = grad[GAMMA] = half;
+        grad[BETA] = -half * sum / t[BETA];
+        grad[DELTA] = half * at->e;
+        grad[NU] = half * at->m;
+    }
+    return half * sum;
+}
+
+static int start(const struct fpl_problem *problem, double (*theta)[FPL_LAW_PARAMS], int room) {
+    struct fpl_levels best[8];
+    const int count = fpl_start_levels(problem, NULL, 0, best, room < 8 ? room : 8);
+    for (int i = 0; i < count; i++) {
+        theta[i][CN] = best[i].a;
+        theta[i][ALPHA] = best[i].alpha;
+        theta[i][CD] = best[i].b;
+        theta[i][BETA] = best[i].beta;
+        theta[i][EPS] = best[i].E;
+        for (int j = 0; j < 3; j++) theta[i][GAMMA + j] = best[i].penalty[j];
+    }
+    return count;
+}
+
+static const struct fpl_preset presets[] = {
+    {"paper",
+     "arXiv 2501.02423v3",
+     {69.2343, 0.2368, 68973.0621, 0.5162, 1.9061, 11334.5197, 3.1926, 2.9543},
+     {40e6, 680e6},
+     {10e9, 105e9}},
+};
+
+const struct fpl_law fpl_law_capybara = {
+    .name = "capybara",
+    .citation = "arXiv 2501.02423v3",
+    .formula = "L = n/N^alpha + d/D^beta + eps + D^beta/N^alpha log2(B)/(gamma (E+0.5)^delta (M+0.5)^nu)",
+    .params = PARAMS,
+    .param = params,
+    .use = FPL_NEED_FORMAT | FPL_ONLY_BEST,
+    .floor_at = EPS,
+    .penalty_at = GAMMA,
+    .shift_at = -1,
+    .publish = publish,
+    .internal = internal,
+    .log_loss = log_loss,
+    .log_dcrit = log_dcrit,
+    .start = start,
+    .presets = presets,
+    .preset_count = 1,
+};

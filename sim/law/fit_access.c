@@ -1,0 +1,134 @@
+/* fit_access.c - reading a fit: parameters by name, summary, runs left out, published presets.
+ *
+ * A preset is a fit without runs: no intervals, no residuals, and a range only where its source
+ * states one.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "law_internal.h"
+
+void fpl_fit_free(struct fpl_fit *fit) {
+    if (fit == NULL) return;
+    free(fit->left.item);
+    free(fit->vector);
+    free(fit);
+}
+
+void fpl_fits_free(struct fpl_fit **fits, size_t count) {
+    if (fits == NULL) return;
+    for (size_t i = 0; i < count; i++) fpl_fit_free(fits[i]);
+    free(fits);
+}
+
+const struct fpl_law *fpl_fit_law(const struct fpl_fit *fit) { return fit->law; }
+enum fpl_fit_status fpl_fit_state(const struct fpl_fit *fit) { return fit->status; }
+const char *fpl_fit_message(const struct fpl_fit *fit) { return fit->message; }
+
+/* Index in the law of the i-th parameter that the fit has; -1 past the last. */
+static int nth(const struct fpl_fit *fit, size_t i) {
+    for (int j = 0; j < fit->law->params; j++)
+        if (fit->active[j] && i-- == 0) return j;
+    return -1;
+}
+
+size_t fpl_fit_param_count(const struct fpl_fit *fit) {
+    size_t count = 0;
+    for (int j = 0; j < fit->law->params; j++) count += fit->active[j] != 0;
+    return count;
+}
+
+const char *fpl_fit_param(const struct fpl_fit *fit, size_t i, struct fpl_estimate *value) {
+    const int j = nth(fit, i);
+    if (j < 0) return NULL;
+    *value = (struct fpl_estimate){fit->value[j], fit->lo[j], fit->hi[j]};
+    return fit->law->param[j].name;
+}
+
+const char *fpl_fit_param_unit(const struct fpl_fit *fit, size_t i) {
+    const int j = nth(fit, i);
+    return j < 0 ? NULL : fit->law->param[j].unit;
+}
+
+int fpl_fit_value(const struct fpl_fit *fit, const char *name, struct fpl_estimate *value) {
+    for (size_t i = 0;; i++) {
+        const char *found = fpl_fit_param(fit, i, value);
+        if (found == NULL) return 0;
+        if (strcmp(found, name) == 0) return 1;
+    }
+}
+
+void fpl_fit_summarize(const struct fpl_fit *fit, struct fpl_fit_summary *out) {
+    const int optima = (fit->law->use & FPL_OPTIMA) != 0;
+    *out = (struct fpl_fit_summary){
+        .objective = optima ? "squared_log" : "huber_log",
+        .delta = optima ? (double)NAN : fit->delta,
+        .objective_value = fit->objective,
+        .rms_log_residual = fit->rms,
+        .scale = fit->scale,
+        .window = fit->window,
+        .hold_out = fit->hold_out[0] != '\0' ? fit->hold_out : NULL,
+        .held_out_rms = fit->held_out_rms,
+        .held_out_mean = fit->held_out_mean,
+        .held_out_runs = fit->held_out_runs,
+        .used = fit->used,
+        .left_out = fit->left.count,
+        .bootstrap = fit->bootstrap,
+        .level = fit->level,
+        .N = {fit->N[0], fit->N[1]},
+        .D = {fit->D[0], fit->D[1]},
+    };
+}
+
+int fpl_fit_left_out(const struct fpl_fit *fit, size_t i, const char **run, const char **why) {
+    if (i >= fit->left.count) return 0;
+    *run = fit->left.item[i].run;
+    *why = fit->left.item[i].why;
+    return 1;
+}
+
+static enum fpl_code unknown_preset(const struct fpl_law *law, const char *text, struct fpl_error *err) {
+    char known[256] = "";
+    for (size_t i = 0; fpl_laws[i] != NULL; i++)
+        for (int k = 0; k < fpl_laws[i]->preset_count; k++) {
+            const size_t used = strlen(known);
+            snprintf(known + used, sizeof known - used, " %s:%s", fpl_laws[i]->name,
+                     fpl_laws[i]->presets[k].name);
+        }
+    if (law != NULL && law->preset_count == 0)
+        return fpl_fail(err, FPL_INVALID, "'%s': law %s has no published constants; there are%s", text,
+                        law->name, known);
+    return fpl_fail(err, FPL_INVALID, "'%s': no such published constants; there are%s", text, known);
+}
+
+enum fpl_code fpl_law_preset(const char *text, struct fpl_fit **out, struct fpl_error *err) {
+    *out = NULL;
+    const char *colon = strchr(text, ':');
+    char name[32];
+    snprintf(name, sizeof name, "%.*s", colon != NULL ? (int)(colon - text) : (int)strlen(text), text);
+    const struct fpl_law *law = fpl_law_find(name);
+    const struct fpl_preset *preset = NULL;
+    for (int k = 0; law != NULL && colon != NULL && k < law->preset_count; k++)
+        if (strcmp(law->presets[k].name, colon + 1) == 0) preset = &law->presets[k];
+    if (preset == NULL) return unknown_preset(law, text, err);
+    struct fpl_fit *fit = calloc(1, sizeof *fit);
+    if (fit == NULL) return fpl_fail(err, FPL_SYSTEM, "out of memory");
+    fit->law = law;
+    fit->status = FPL_FIT_CONVERGED;
+    snprintf(fit->message, sizeof fit->message, "published constants: %s", preset->source);
+    memcpy(fit->N, preset->N, sizeof fit->N);
+    memcpy(fit->D, preset->D, sizeof fit->D);
+    fit->level = 0.95;
+    fit->delta = fit->objective = fit->rms = fit->scale = fit->window = (double)NAN;
+    fit->held_out_rms = fit->held_out_mean = (double)NAN;
+    fit->centre = (struct fpl_centre){log(1e9), log(1e11)};
+    for (int j = 0; j < law->params; j++) {
+        fit->active[j] = 1;
+        fit->value[j] = preset->value[j];
+        fit->lo[j] = fit->hi[j] = (double)NAN;
+    }
+    *out = fit;
+    return FPL_OK;
+}

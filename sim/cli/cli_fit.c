@@ -1,0 +1,303 @@
+/* cli_fit.c - `fplaw fit`: laws fitted to a study's runs or to any CSV, written as FIT.json. */
+#include <math.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "../base/file.h"
+#include "../base/number.h"
+#include "../law/law.h"
+#include "../store/store.h"
+#include "cli.h"
+
+#define LAW_LIMIT 16
+#define COLUMN_LIMIT 64
+
+struct arguments {
+    const char *input, *out, *laws, *where[COLUMN_LIMIT], *column[COLUMN_LIMIT + 1];
+    const char *hold_out, *delta, *bootstrap, *threads, *seed, *window, *level;
+    int inputs, wheres, columns;
+};
+
+enum {
+    KEY_WHERE = 256,
+    KEY_HOLD_OUT,
+    KEY_DELTA,
+    KEY_BOOTSTRAP,
+    KEY_THREADS,
+    KEY_SEED,
+    KEY_WINDOW,
+    KEY_LEVEL
+};
+
+static const struct argp_option options[] = {
+    {"law", 'l', "NAME[,NAME...]", 0, "chinchilla, capybara, steplaw, joint", 0},
+    {"out", 'o', "FIT.json", 0, "where the fit goes ('-': standard output)", 0},
+    {"columns", 'c', "NAME=COLUMN[*NUMBER]", 0,
+     "read NAME from another column of the CSV, times a number; may be repeated", 0},
+    {"where", KEY_WHERE, "EXPR", 0, "only runs for which it holds: 'N>1e9 and format=e4m3'", 0},
+    {"hold-out", KEY_HOLD_OUT, "EXPR", 0,
+     "report the error on these runs of a fit without them; 'cell': each (N, D) in turn", 0},
+    {"delta", KEY_DELTA, "auto|X", 0,
+     "Huber's delta on log residuals (auto: 1.35 robust scales, at least 1e-3)", 0},
+    {"bootstrap", KEY_BOOTSTRAP, "K", 0, "resamples for intervals, 0 for none (default 1000)", 0},
+    {"level", KEY_LEVEL, "X", 0, "of the intervals (default 0.95)", 0},
+    {"window", KEY_WINDOW, "auto|X", 0,
+     "leave out runs whose loss is more than this share above the best of their group, "
+     "for laws with a bowl or an optimum (steplaw: 0.0025; joint: found from the data)",
+     0},
+    {"seed", KEY_SEED, "S", 0, "of the resamples (default 0)", 0},
+    {"threads", KEY_THREADS, "T", 0, "default: one per core; results do not depend on them", 0},
+    {NULL, 0, NULL, 0, NULL, 0},
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state) {
+    struct arguments *a = state->input;
+    switch (key) {
+    case 'l':
+        a->laws = arg;
+        return 0;
+    case 'o':
+        a->out = arg;
+        return 0;
+    case 'c':
+        if (a->columns < COLUMN_LIMIT) a->column[a->columns] = arg;
+        a->columns++;
+        return 0;
+    case KEY_WHERE:
+        if (a->wheres < COLUMN_LIMIT) a->where[a->wheres] = arg;
+        a->wheres++;
+        return 0;
+    case KEY_HOLD_OUT:
+        a->hold_out = arg;
+        return 0;
+    case KEY_DELTA:
+        a->delta = arg;
+        return 0;
+    case KEY_BOOTSTRAP:
+        a->bootstrap = arg;
+        return 0;
+    case KEY_LEVEL:
+        a->level = arg;
+        return 0;
+    case KEY_WINDOW:
+        a->window = arg;
+        return 0;
+    case KEY_SEED:
+        a->seed = arg;
+        return 0;
+    case KEY_THREADS:
+        a->threads = arg;
+        return 0;
+    case ARGP_KEY_ARG:
+        a->input = arg;
+        a->inputs++;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp argp = {
+    options,
+    parse,
+    "--law NAME[,NAME...] DIR|RUNS.csv --out FIT.json",
+    "Fit scaling laws to the runs of a study (its directory) or of any CSV ('-': standard input).",
+    NULL,
+    NULL,
+    NULL};
+
+/* ---- arguments --------------------------------------------------------------------------------- */
+
+static enum fpl_code take_positive(const char *name, const char *text, double *out, struct fpl_error *err) {
+    if (text == NULL || strcmp(text, "auto") == 0) return FPL_OK;
+    if (fpl_number_parse(text, out, err) == FPL_OK && *out > 0.0) return FPL_OK;
+    return fpl_fail(err, FPL_INVALID, "fit: --%s: auto or a positive number is expected, '%.40s' is found",
+                    name, text);
+}
+
+static enum fpl_code take_count(const char *name, const char *text, int64_t least, int64_t most, int *out,
+                                struct fpl_error *err) {
+    int64_t value = 0;
+    if (text == NULL) return FPL_OK;
+    if (fpl_integer_parse(text, &value, err) != FPL_OK || value < least || value > most)
+        return fpl_fail(err, FPL_INVALID, "fit: --%s: %lld to %lld is expected, '%.40s' is found", name,
+                        (long long)least, (long long)most, text);
+    *out = (int)value;
+    return FPL_OK;
+}
+
+static int cores(void) {
+    cpu_set_t set;
+    const int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    return n < 1 ? 1 : n;
+}
+
+static enum fpl_code take_options(const struct arguments *a, struct fpl_fit_options *o,
+                                  struct fpl_error *err) {
+    *o = FPL_FIT_DEFAULTS;
+    o->threads = cores();
+    o->hold_out = a->hold_out;
+    if (a->inputs != 1)
+        return fpl_fail(err, FPL_INVALID, "fit: one study directory or CSV is expected, %d given", a->inputs);
+    if (a->laws == NULL)
+        return fpl_fail(err, FPL_INVALID,
+                        "fit: --law NAME is missing: chinchilla, capybara, steplaw or joint");
+    if (a->out == NULL)
+        return fpl_fail(err, FPL_INVALID,
+                        "fit: --out FIT.json is missing: where the fit goes ('-': standard output)");
+    if (a->columns > COLUMN_LIMIT || a->wheres > COLUMN_LIMIT)
+        return fpl_fail(err, FPL_INVALID, "fit: at most %d --columns and --where are expected", COLUMN_LIMIT);
+    enum fpl_code code = take_positive("delta", a->delta, &o->delta, err);
+    if (code == FPL_OK) code = take_positive("window", a->window, &o->window, err);
+    if (code == FPL_OK) code = take_count("bootstrap", a->bootstrap, 0, 1000000, &o->bootstrap, err);
+    if (code == FPL_OK) code = take_count("threads", a->threads, 1, 1024, &o->threads, err);
+    if (code == FPL_OK && a->seed != NULL && fpl_unsigned_parse(a->seed, &o->seed, err) != FPL_OK)
+        code = fpl_fail_at(err, "fit: --seed");
+    if (code == FPL_OK && a->level != NULL &&
+        (fpl_number_parse(a->level, &o->level, err) != FPL_OK || !(o->level > 0.0 && o->level < 1.0)))
+        code = fpl_fail(err, FPL_INVALID,
+                        "fit: --level: a number between 0 and 1 is expected, '%.40s' is found", a->level);
+    return code;
+}
+
+static enum fpl_code take_law(const char *name, const struct fpl_law **laws, size_t *count,
+                              struct fpl_error *err) {
+    const char *names[LAW_LIMIT + 1];
+    size_t known = 0;
+    for (; fpl_laws[known] != NULL && known < LAW_LIMIT; known++)
+        names[known] = fpl_law_name(fpl_laws[known]);
+    names[known] = NULL;
+    const struct fpl_law *law = fpl_law_find(name);
+    if (law == NULL) {
+        const char *near = fpl_nearest_word(name, names);
+        return fpl_fail(err, FPL_INVALID, "fit: --law: unknown law '%.40s'; %s%s%s", name,
+                        near != NULL ? "did you mean '" : "chinchilla, capybara, steplaw, joint",
+                        near != NULL ? near : "", near != NULL ? "'?" : " are known");
+    }
+    for (size_t i = 0; i < *count; i++)
+        if (laws[i] == law) return fpl_fail(err, FPL_INVALID, "fit: --law: '%s' is named twice", name);
+    laws[(*count)++] = law;
+    return FPL_OK;
+}
+
+static enum fpl_code take_laws(const char *text, const struct fpl_law **laws, size_t *count,
+                               struct fpl_error *err) {
+    *count = 0;
+    while (1) {
+        char name[64];
+        const size_t length = strcspn(text, ",");
+        snprintf(name, sizeof name, "%.*s", (int)(length < 60 ? length : 60), text);
+        const enum fpl_code code = take_law(name, laws, count, err);
+        if (code != FPL_OK || text[length] == '\0') return code;
+        text += length + 1;
+    }
+}
+
+/* ---- runs ------------------------------------------------------------------------------------------ */
+
+static enum fpl_code read_runs(const struct arguments *a, struct fpl_runs *runs, struct fpl_error *err) {
+    struct stat st;
+    enum fpl_code code;
+    memset(runs, 0, sizeof *runs);
+    if (strcmp(a->input, "-") != 0 && stat(a->input, &st) == 0 && S_ISDIR(st.st_mode)) {
+        struct fpl_store *store = NULL;
+        if (a->columns > 0)
+            return fpl_fail(err, FPL_INVALID, "fit: --columns is for a CSV; %s is a study", a->input);
+        code = fpl_store_open(a->input, 0, &store, err);
+        if (code != FPL_OK) return code;
+        code = fpl_store_runs(store, runs, err);
+        fpl_store_close(store);
+        if (code == FPL_OK) snprintf(runs->source, sizeof runs->source, "%s", a->input);
+    } else {
+        code = fpl_runs_read_csv(a->input, a->column, runs, err);
+    }
+    for (int i = 0; code == FPL_OK && i < a->wheres; i++) {
+        code = fpl_runs_where(runs, a->where[i], err);
+        if (code != FPL_OK) fpl_fail_at(err, "fit: --where");
+    }
+    if (code == FPL_OK && runs->count == 0)
+        code = fpl_fail(err, FPL_INVALID, "%s: no run is left to fit%s", a->input,
+                        a->wheres > 0 ? " after --where" : "");
+    return code;
+}
+
+/* ---- telling ------------------------------------------------------------------------------------------ */
+
+static void tell_fit(FILE *out, const struct fpl_fit *fit) {
+    struct fpl_fit_summary s;
+    struct fpl_estimate e;
+    const char *name;
+    fpl_fit_summarize(fit, &s);
+    fprintf(out, "%s: %s%s%s\n", fpl_law_name(fpl_fit_law(fit)), fpl_fit_status_names[fpl_fit_state(fit)],
+            fpl_fit_message(fit)[0] != '\0' ? "; " : "", fpl_fit_message(fit));
+    fprintf(out, "  %s\n", fpl_law_formula(fpl_fit_law(fit)));
+    fprintf(out, "  %zu runs, %zu left out; rms of log residuals %.3g", s.used, s.left_out,
+            s.rms_log_residual);
+    if (!isnan(s.delta)) fprintf(out, ", Huber delta %.3g", s.delta);
+    if (!isnan(s.window)) fprintf(out, ", window %.3g", s.window);
+    if (s.hold_out != NULL)
+        fprintf(out, "\n  held out (%s): %zu runs, rms %.3g, mean %+.3g", s.hold_out, s.held_out_runs,
+                s.held_out_rms, s.held_out_mean);
+    fprintf(out, "\n");
+    for (size_t i = 0; (name = fpl_fit_param(fit, i, &e)) != NULL; i++) {
+        fprintf(out, "  %-9s %14.7g", name, e.value);
+        if (!isnan(e.lo)) fprintf(out, "  [%.5g, %.5g]", e.lo, e.hi);
+        fprintf(out, "%s%s\n", fpl_fit_param_unit(fit, i)[0] != '\0' ? "  " : "", fpl_fit_param_unit(fit, i));
+    }
+}
+
+static enum fpl_code write_fits(const char *path, struct fpl_fit *const *fits, size_t count,
+                                const struct fpl_runs *runs, struct fpl_error *err) {
+    char *json = fpl_fits_to_json_by(fits, count, runs, fpl_cli_version, fpl_cli_revision);
+    if (json == NULL) return fpl_fail(err, FPL_SYSTEM, "%s: out of memory", path);
+    const enum fpl_code code = fpl_file_write(path, json, strlen(json), err);
+    free(json);
+    return code;
+}
+
+/* Fit all; one that did not converge is written like the others and told at the end. */
+static enum fpl_code fit_all(const struct arguments *a, const struct fpl_runs *runs,
+                             const struct fpl_law *const *laws, size_t count, const struct fpl_fit_options *o,
+                             struct fpl_error *err) {
+    struct fpl_fit *fits[LAW_LIMIT] = {NULL};
+    struct fpl_error not_converged = {FPL_OK, ""};
+    size_t made = 0;
+    enum fpl_code code = FPL_OK;
+    for (; made < count; made++) {
+        fpl_cli_progress((double)made / (double)count, fpl_law_name(laws[made]));
+        code = fpl_law_fit(laws[made], runs, o, &fits[made], err);
+        if (code == FPL_NOT_CONVERGED)
+            not_converged = *err;
+        else if (code != FPL_OK)
+            break;
+    }
+    fpl_cli_progress_end();
+    if (made == count) {
+        FILE *out = strcmp(a->out, "-") == 0 ? stderr : stdout;
+        code = write_fits(a->out, fits, count, runs, err);
+        for (size_t i = 0; code == FPL_OK && i < count; i++) tell_fit(out, fits[i]);
+    }
+    for (size_t i = 0; i < made; i++) fpl_fit_free(fits[i]);
+    if (code == FPL_OK && not_converged.code != FPL_OK) *err = not_converged;
+    return code == FPL_OK ? not_converged.code : code;
+}
+
+int fpl_cmd_fit(int argc, char **argv) {
+    struct arguments a = {0};
+    struct fpl_fit_options o;
+    struct fpl_error err = {FPL_OK, ""};
+    const struct fpl_law *laws[LAW_LIMIT];
+    struct fpl_runs runs;
+    size_t count = 0;
+    fpl_cli_parse(&argp, argc, argv, &a);
+    enum fpl_code code = take_options(&a, &o, &err);
+    if (code == FPL_OK) code = take_laws(a.laws, laws, &count, &err);
+    if (code != FPL_OK) return fpl_cli_fail(&err);
+    code = read_runs(&a, &runs, &err);
+    if (code == FPL_OK) code = fit_all(&a, &runs, laws, count, &o, &err);
+    fpl_runs_free(&runs);
+    return code == FPL_OK ? fpl_cli_flush(0) : fpl_cli_fail(&err);
+}

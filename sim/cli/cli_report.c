@@ -1,0 +1,64 @@
+/* cli_report.c - `fplaw report DIR|FIT.json... --out report.html`. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "../report/report.h"
+#include "cli.h"
+
+struct arguments {
+    const char *inputs[64];
+    int count;
+    const char *out, *figures;
+};
+
+static const struct argp_option options[] = {
+    {"out", 'o', "FILE.html", 0, "where the report is written (- for standard output)", 0},
+    {"figures", 'f', "DIR", 0, "also write each figure there as SVG", 0},
+    {NULL, 0, NULL, 0, NULL, 0},
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state) {
+    struct arguments *a = state->input;
+    switch (key) {
+    case 'o':
+        a->out = arg;
+        return 0;
+    case 'f':
+        a->figures = arg;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (a->count == (int)(sizeof a->inputs / sizeof *a->inputs)) return EINVAL;
+        a->inputs[a->count++] = arg;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+int fpl_cmd_report(int argc, char **argv) {
+    static const struct argp argp = {
+        options,
+        parse,
+        "STUDY|FIT.json... --out FILE.html",
+        "Draw studies and fits as one self-contained HTML file.\v"
+        "A study directory's own fit*.json files are shown unless FIT.json files are named.",
+        NULL,
+        NULL,
+        NULL};
+    struct arguments a = {.count = 0};
+    fpl_cli_parse(&argp, argc, argv, &a);
+    struct fpl_error err = {FPL_OK, ""};
+    if (a.count == 0) {
+        fpl_fail(&err, FPL_INVALID, "report: no input; give a study directory or a FIT.json");
+        return fpl_cli_fail(&err);
+    }
+    if (a.out == NULL) {
+        fpl_fail(&err, FPL_INVALID, "report: no --out given; `--out report.html` says where to write");
+        return fpl_cli_fail(&err);
+    }
+    char version[160];
+    snprintf(version, sizeof version, "%s (revision %s)", fpl_cli_version, fpl_cli_revision);
+    const struct fpl_report_options o = {a.inputs, a.count, a.out, version, a.figures};
+    if (fpl_report_write(&o, &err) != FPL_OK) return fpl_cli_fail(&err);
+    return 0;
+}

@@ -1,0 +1,28 @@
+/* cli_worker.c - `fplaw worker DEVICE PARENT`: the child process of a study (study/worker.c).
+ * Not for people: it speaks lines on standard input and output. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "../study/study.h"
+#include "cli.h"
+
+int fpl_cmd_worker(int argc, char **argv) {
+    struct fpl_error err = {FPL_OK, ""};
+    if (argc != 3) {
+        fpl_fail(&err, FPL_INVALID, "worker: started by `fplaw study` only");
+        return fpl_cli_fail(&err);
+    }
+    fpl_cli_catch_signals();
+    struct fpl_worker_options options = {.parent = atoi(argv[2]),
+                                         .kernels = fpl_backend(argv[1]),
+                                         .train = fpl_train,
+                                         .revision = fpl_cli_revision,
+                                         .stop = &fpl_cli_signal};
+    if (options.kernels == NULL) {
+        fpl_fail(&err, FPL_INVALID, "worker: unknown device '%.40s'", argv[1]);
+        return fpl_cli_fail(&err);
+    }
+    enum fpl_code code = fpl_study_serve(stdin, stdout, &options, &err);
+    if (code == FPL_STOPPED) return fpl_cli_signal == SIGTERM ? 143 : 130;
+    return code == FPL_OK ? 0 : fpl_cli_fail(&err);
+}

@@ -1,9 +1,10 @@
-/* error.c - see error.h.  The message is formatted into a fixed buffer, so reporting a
- * failure cannot itself fail. */
+/* error.c - see error.h.  The message lies in a fixed buffer, and where memory for a
+ * longer one is missing it is cut short: reporting a failure cannot itself fail. */
 #include "error.h"
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* A message is one line whatever was quoted in it. */
@@ -12,32 +13,53 @@ static void one_line(char *text) {
         if ((unsigned char)*text < 0x20 || *text == 0x7f) *text = '?';
 }
 
+/* What does not fit loses its middle, where a long name is quoted, so that the reason at the
+ * end stays. */
+static void keep_ends(struct fpl_error *err, const char *text, size_t length) {
+    static const char gap[] = " ... ";
+    const size_t room = sizeof err->text - 1, head = (room - (sizeof gap - 1)) / 2;
+    if (length <= room) {
+        memcpy(err->text, text, length);
+        err->text[length] = '\0';
+    } else {
+        const size_t tail = room - head - (sizeof gap - 1);
+        memcpy(err->text, text, head);
+        memcpy(err->text + head, gap, sizeof gap - 1);
+        memcpy(err->text + room - tail, text + length - tail, tail);
+        err->text[room] = '\0';
+    }
+    one_line(err->text);
+}
+
 enum fpl_code fpl_fail(struct fpl_error *err, enum fpl_code code, const char *fmt, ...) {
     if (err == NULL) return code;
+    char *text = NULL;
     va_list args;
     va_start(args, fmt);
-    vsnprintf(err->text, sizeof err->text, fmt, args);
+    const int length = vasprintf(&text, fmt, args);
     va_end(args);
-    one_line(err->text);
+    if (length >= 0) {
+        keep_ends(err, text, (size_t)length);
+        free(text);
+    } else {
+        va_start(args, fmt);
+        vsnprintf(err->text, sizeof err->text, fmt, args);
+        va_end(args);
+        one_line(err->text);
+    }
     err->code = code;
     return code;
 }
 
 enum fpl_code fpl_fail_at(struct fpl_error *err, const char *fmt, ...) {
     if (err == NULL) return FPL_INVALID;
-    char where[sizeof err->text], text[sizeof err->text];
+    char where[sizeof err->text], text[2 * sizeof err->text];
     va_list args;
     va_start(args, fmt);
     vsnprintf(where, sizeof where, fmt, args);
     va_end(args);
-    memcpy(text, err->text, sizeof text);
-    size_t used = strnlen(where, sizeof where - 3);
-    memcpy(err->text, where, used);
-    memcpy(err->text + used, ": ", 2);
-    size_t rest = strnlen(text, sizeof err->text - used - 3);
-    memcpy(err->text + used + 2, text, rest);
-    err->text[used + 2 + rest] = '\0';
-    one_line(err->text);
+    const int length = snprintf(text, sizeof text, "%s: %s", where, err->text);
+    keep_ends(err, text, (size_t)length < sizeof text ? (size_t)length : sizeof text - 1);
     return err->code;
 }
 

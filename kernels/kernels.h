@@ -176,4 +176,7 @@ const struct fpl_kernels *fpl_backend(const char *name);
  * FPLAW_SIMD=avx2|baseline lowers it (tests, benchmarks). */
 const char *fpl_simd_level(void);
 
+/* FPL_INVALID when FPLAW_SIMD holds something else (fpl_simd_level() then ignores it). */
+enum fpl_code fpl_simd_check(struct fpl_error *err);
+
 #endif

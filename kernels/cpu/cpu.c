@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* ---- levels ---------------------------------------------------------------------------- */
 
@@ -31,6 +32,16 @@ static int has_avx512(void) {
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 #endif
+
+enum fpl_code fpl_simd_check(struct fpl_error *err) {
+    const char *wish = getenv("FPLAW_SIMD");
+    if (wish == NULL || *wish == '\0' || strcmp(wish, "avx512") == 0 || strcmp(wish, "avx2") == 0 ||
+        strcmp(wish, "baseline") == 0)
+        return FPL_OK;
+    return fpl_fail(err, FPL_INVALID,
+                    "FPLAW_SIMD: '%.40s' is no instruction set; accepted are baseline, avx2 and avx512",
+                    wish);
+}
 
 /* The highest supported level that FPLAW_SIMD, if it names one, allows. */
 static struct level choose_level(void) {
@@ -89,7 +100,17 @@ enum fpl_code fpl_cpu_check(struct fpl_device *dev, struct fpl_error *err) {
 }
 
 int fpl_cpu_profile;
-double fpl_cpu_profile_seconds;
+uint64_t fpl_cpu_profile_ticks;
+
+uint64_t fpl_cpu_ticks(void) {
+#ifdef FPL_X86
+    return __builtin_ia32_rdtsc();
+#else
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+#endif
+}
 
 /* ---- memory ---------------------------------------------------------------------------- */
 
@@ -101,12 +122,29 @@ static void *allocate(size_t bytes) {
 }
 
 static void *out_of_memory(struct fpl_device *dev, size_t bytes) {
-    if (dev->error.code == FPL_OK) fpl_fail(&dev->error, FPL_SYSTEM, "cpu: no memory for %zu bytes", bytes);
+    if (dev->error.code == FPL_OK)
+        fpl_fail(&dev->error, FPL_SYSTEM,
+                 "cpu: no memory for %zu bytes; a smaller model, seq or micro_tokens needs less", bytes);
     return NULL;
 }
 
+/* Linux grants more memory than there is and kills whoever touches it, so a large request is
+ * held against what is available before it is made. */
+static int affordable(size_t bytes) {
+    unsigned long long kilobytes = 0;
+    char line[128];
+    if (bytes < (size_t)1 << 26) return 1;
+    FILE *f = fopen("/proc/meminfo", "re");
+    if (f == NULL) return 1;
+    int found = 0;
+    while (!found && fgets(line, sizeof line, f) != NULL)
+        found = sscanf(line, "MemAvailable: %llu", &kilobytes) == 1;
+    fclose(f);
+    return !found || bytes / 1024 < kilobytes;
+}
+
 void *fpl_cpu_alloc(struct fpl_device *dev, size_t bytes) {
-    void *p = allocate(bytes);
+    void *p = affordable(bytes) ? allocate(bytes) : NULL;
     if (p == NULL) return out_of_memory(dev, bytes);
     memset(p, 0, bytes);
     return p;

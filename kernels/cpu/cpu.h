@@ -14,16 +14,20 @@
 #define FPL_CPU_H
 
 #include "../kernels.h"
+#include "../profile.h"
 
 struct fpl_pack_cache; /* quantized, packed weights kept between micro-batches (gemm_cache.c) */
 
 struct fpl_device {
     int threads;
-    const char *level;        /* instruction set at open */
-    struct fpl_error error;   /* first failure; operations are no-ops once it is set */
+    const char *level;      /* instruction set at open */
+    struct fpl_error error; /* first failure; operations are no-ops once it is set */
     /* scratch, grown on demand and kept; slot 0 gemm operand a, 1 operand b, 2 attention,
      * 3 reductions, 4 free for quantizers, 5 spare */
-    struct { void *data; size_t size; } scratch[6];
+    struct {
+        void *data;
+        size_t size;
+    } scratch[6];
     struct fpl_pack_cache *packs;
 };
 
@@ -37,7 +41,8 @@ extern const struct fpl_kernels fpl_kernels_avx2, fpl_kernels_avx512;
 #endif
 
 /* Device functions that do not depend on the level (cpu.c). */
-enum fpl_code fpl_cpu_open(struct fpl_device **dev, const struct fpl_device_options *options, struct fpl_error *err);
+enum fpl_code fpl_cpu_open(struct fpl_device **dev, const struct fpl_device_options *options,
+                           struct fpl_error *err);
 void fpl_cpu_close(struct fpl_device *dev);
 void fpl_cpu_describe(const struct fpl_device *dev, char *buf, size_t size);
 enum fpl_code fpl_cpu_check(struct fpl_device *dev, struct fpl_error *err);
@@ -72,10 +77,5 @@ struct fpl_pack *fpl_cpu_pack(struct fpl_device *dev, const struct fpl_pack_key 
 /* Packs made from floats in [from, from + bytes) are stale from now on; bytes 0: all packs. */
 void fpl_cpu_packs_forget(struct fpl_device *dev, const void *from, size_t bytes);
 void fpl_cpu_packs_free(struct fpl_pack_cache *packs);
-
-/* For `fplaw bench`: while fpl_cpu_profile is set, the seconds that this process spends in
- * quantizing are added to fpl_cpu_profile_seconds (one thread per device only). */
-extern int fpl_cpu_profile;
-extern double fpl_cpu_profile_seconds;
 
 #endif

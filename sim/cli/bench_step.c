@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../kernels/cpu/cpu.h"
+#include "../../kernels/profile.h"
 #include "../base/file.h"
 #include "../model/model.h"
 #include "../train/machine.h"
@@ -89,14 +89,16 @@ double fpl_stepper_seconds(struct fpl_stepper *s, double *quantizing) {
                               .clip = 1.0};
     double sqnorm;
     fpl_cpu_profile = quantizing != NULL;
-    fpl_cpu_profile_seconds = 0.0;
+    fpl_cpu_profile_ticks = 0;
     const double start = fpl_clock();
+    const uint64_t start_ticks = fpl_cpu_ticks();
     fpl_model_forward(s->model, &batch, s->losses);
     fpl_model_backward(s->model, &batch, 0);
     fpl_model_gradient_norm(s->model, &sqnorm);
     fpl_model_update(s->model, &adamw);
     const double seconds = fpl_clock() - start;
-    if (quantizing != NULL) *quantizing = fpl_cpu_profile_seconds;
+    if (quantizing != NULL)
+        *quantizing = seconds * (double)fpl_cpu_profile_ticks / (double)(fpl_cpu_ticks() - start_ticks);
     fpl_cpu_profile = 0;
     return seconds;
 }

@@ -10,6 +10,7 @@
  * and the row's ratio is the median scaling of training over that of sgemm.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,8 +55,9 @@ struct child {
 
 static enum fpl_code start(struct child *c, struct fpl_error *err) {
     int down[2], up[2];
-    if (pipe(down) != 0) return fpl_fail(err, FPL_SYSTEM, "bench: cannot make a pipe: %s", strerror(errno));
-    if (pipe(up) != 0) {
+    if (pipe2(down, O_CLOEXEC) != 0)
+        return fpl_fail(err, FPL_SYSTEM, "bench: cannot make a pipe: %s", strerror(errno));
+    if (pipe2(up, O_CLOEXEC) != 0) {
         close(down[0]);
         close(down[1]);
         return fpl_fail(err, FPL_SYSTEM, "bench: cannot make a pipe: %s", strerror(errno));
@@ -64,8 +66,6 @@ static enum fpl_code start(struct child *c, struct fpl_error *err) {
     if (c->pid == 0) {
         dup2(down[0], STDIN_FILENO);
         dup2(up[1], STDOUT_FILENO);
-        close(down[1]);
-        close(up[0]);
         execl("/proc/self/exe", "fplaw", "bench", "--serve", (char *)NULL);
         _exit(127);
     }

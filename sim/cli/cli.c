@@ -186,7 +186,7 @@ void fpl_cli_progress(double done, const char *text) {
         progress.begun = t;
         progress.last = t;
         if (!terminal) return;
-    } else if (t - progress.last < (terminal ? 0.1 : 10.0) && done < 1.0) {
+    } else if (t - progress.last < (terminal ? 0.1 : 10.0) && !(terminal && done >= 1.0)) {
         return;
     }
     progress.last = t;
@@ -214,7 +214,21 @@ void fpl_cli_progress_end(void) {
 
 /* ---- signals --------------------------------------------------------------------------- */
 
-static void remember_signal(int number) { fpl_cli_signal = number; }
+/* The first signal asks for a checkpoint at the next step. A step may be long: the same again
+ * after some seconds ends at once (soon after, it is taken for an echo: timeout(1) and Slurm
+ * send twice). Only functions that are safe in a handler. */
+static void remember_signal(int number) {
+    static volatile time_t first;
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    if (fpl_cli_signal == 0) {
+        fpl_cli_signal = number;
+        first = t.tv_sec;
+    } else if (t.tv_sec - first > 2) {
+        signal(number, SIG_DFL);
+        raise(number);
+    }
+}
 
 void fpl_cli_catch_signals(void) {
     struct sigaction action;

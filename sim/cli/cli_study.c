@@ -1,4 +1,5 @@
 /* cli_study.c - `fplaw study`: run what is missing of a study file, or export its table. */
+#include <errno.h>
 #include <math.h>
 #include <sched.h>
 #include <stdio.h>
@@ -138,8 +139,12 @@ static enum fpl_code export_table(const struct arguments *a, struct fpl_error *e
     struct fpl_store *store = NULL;
     struct fpl_runs runs;
     struct stat st;
-    if (stat(a->input, &st) != 0 || !S_ISDIR(st.st_mode))
-        return fpl_fail(err, FPL_INVALID, "%s: --export takes the directory of a study", a->input);
+    if (stat(a->input, &st) != 0)
+        return fpl_fail(err, errno == EACCES || errno == EIO ? FPL_SYSTEM : FPL_INVALID,
+                        "%s: --export takes the directory of a study: %s", a->input, strerror(errno));
+    if (!S_ISDIR(st.st_mode))
+        return fpl_fail(err, FPL_INVALID, "%s: --export takes the directory of a study, a file is found",
+                        a->input);
     enum fpl_code code = fpl_store_open(a->input, 0, &store, err);
     if (code != FPL_OK) return code;
     code = fpl_store_runs(store, &runs, err);

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "../base/file.h"
 #include "../base/number.h"
@@ -236,6 +237,13 @@ static enum fpl_code train(const struct arguments *a, const struct fpl_config *c
     return stopped.code;
 }
 
+/* Nothing should be trained for a directory that takes no files. */
+static enum fpl_code make_writable(const char *directory, struct fpl_error *err) {
+    const enum fpl_code code = fpl_make_directory(directory, err);
+    if (code != FPL_OK || access(directory, W_OK | X_OK) == 0) return code;
+    return fpl_fail(err, FPL_SYSTEM, "%s: cannot be written: %s", directory, strerror(errno));
+}
+
 static enum fpl_code run(const struct arguments *a, struct fpl_error *err) {
     struct fpl_config c;
     struct fpl_data *data = NULL;
@@ -248,7 +256,7 @@ static enum fpl_code run(const struct arguments *a, struct fpl_error *err) {
     if (code == FPL_OK) code = fpl_data_open(c.data, c.seq, c.data_seed, &data, err);
     if (code != FPL_OK) return code;
     if (a->out != NULL) {
-        code = fpl_make_directory(a->out, err);
+        code = make_writable(a->out, err);
         fpl_text_add(&checkpoint, "%s/checkpoint.bin", a->out);
         if (checkpoint.failed) code = fpl_fail(err, FPL_SYSTEM, "train: no memory for a path");
         o.checkpoint = checkpoint.text;

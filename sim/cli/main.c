@@ -73,8 +73,9 @@ int main(int argc, char **argv) {
     hold_standard_descriptors();
     signal(SIGXFSZ, SIG_IGN); /* a file beyond the limit is an error of the write */
     setlocale(LC_ALL, "C");
+    struct fpl_error err = {FPL_OK, ""};
+    if (fpl_simd_check(&err) != FPL_OK) return fpl_cli_fail(&err);
     if (argc < 2) {
-        struct fpl_error err;
         fpl_fail(&err, FPL_INVALID, "no command given; `fplaw --help` lists them");
         return fpl_cli_fail(&err);
     }

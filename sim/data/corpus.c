@@ -38,8 +38,9 @@ static enum fpl_code map_file(struct fpl_segment *s, int *fd, struct stat *st, s
     /* Not blocking: opening a pipe would wait for a writer. */
     *fd = open(s->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (*fd < 0) {
-        enum fpl_code code =
-            errno == ENOENT || errno == ENOTDIR || errno == ENAMETOOLONG ? FPL_INVALID : FPL_SYSTEM;
+        enum fpl_code code = errno == ENOENT || errno == ENOTDIR || errno == ENAMETOOLONG || errno == ELOOP
+                                 ? FPL_INVALID
+                                 : FPL_SYSTEM;
         return fpl_fail(err, code, "data: %s: cannot be opened: %s", s->path, strerror(errno));
     }
     if (fstat(*fd, st) != 0)

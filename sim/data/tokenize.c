@@ -81,9 +81,11 @@ static enum fpl_code write_shard(int fd, const char *const *files, int count, co
         int standard = strcmp(files[k], "-") == 0;
         int in = standard ? STDIN_FILENO : open(files[k], O_RDONLY | O_CLOEXEC);
         if (in < 0)
-            return fpl_fail(
-                err, errno == ENOENT || errno == ENOTDIR || errno == ENAMETOOLONG ? FPL_INVALID : FPL_SYSTEM,
-                "%s: cannot be opened: %s", files[k], strerror(errno));
+            return fpl_fail(err,
+                            errno == ENOENT || errno == ENOTDIR || errno == ENAMETOOLONG || errno == ELOOP
+                                ? FPL_INVALID
+                                : FPL_SYSTEM,
+                            "%s: cannot be opened: %s", files[k], strerror(errno));
         enum fpl_code code = convert(in, standard ? "standard input" : files[k], fd, out, &tokens, err);
         if (!standard) close(in);
         if (code != FPL_OK) return code;

@@ -59,11 +59,12 @@ static double *distinct(const struct fpl_runs *runs, double (*column)(const stru
 static int near(double a, double b) { return a >= 0.98 * b && a <= 1.02 * b; }
 
 static void si(char buf[24], double v) {
-    if (v >= 1e9)
+    /* 999,936 tokens are 1M, not 1e+03k */
+    if (v >= 0.9995e9)
         snprintf(buf, 24, "%.3gG", v / 1e9);
-    else if (v >= 1e6)
+    else if (v >= 0.9995e6)
         snprintf(buf, 24, "%.3gM", v / 1e6);
-    else if (v >= 1e3)
+    else if (v >= 0.9995e3)
         snprintf(buf, 24, "%.3gk", v / 1e3);
     else
         snprintf(buf, 24, "%.3g", v);
@@ -85,17 +86,28 @@ static enum fpl_code finish(struct fpl_text *t, const char *name, const char *al
 
 /* ---- loss against N and D ---------------------------------------------------------------- */
 
-/* Best observed fp32 loss of the group `by` = value along `along`, and the curve at tuned
- * learning rate and batch. */
+/* No fp32 run of the same N and D has a lower loss. */
+static int is_best(const struct fpl_runs *runs, const struct fpl_run *r) {
+    for (size_t i = 0; i < runs->count; i++) {
+        const struct fpl_run *o = &runs->run[i];
+        if (fpl_run_usable(o) && is_high_precision(o) && near(o->N, r->N) && near(o->D, r->D) &&
+            o->loss < r->loss)
+            return 0;
+    }
+    return 1;
+}
+
+/* The fp32 runs of one N (or D) and the curve at its own best learning rate and batch. */
 static void loss_group(struct fpl_text *s, const struct fpl_figure_input *in, int along_D, double value,
                        size_t g) {
     fpl_text_add(s, "$p%zu << EOD\n", g);
-    double lo = INFINITY, hi = 0.0;
+    double lo = (double)INFINITY, hi = 0.0;
     for (size_t i = 0; i < in->runs->count; i++) {
         const struct fpl_run *r = &in->runs->run[i];
         const double own = along_D ? r->N : r->D, x = along_D ? r->D : r->N;
         if (!fpl_run_usable(r) || !is_high_precision(r) || !near(own, value)) continue;
-        fpl_text_add(s, "%.17g %.17g\n", x, r->loss);
+        /* the best run of an (N, D) is drawn large: it is what the curve describes */
+        fpl_text_add(s, "%.17g %.17g %g\n", x, r->loss, is_best(in->runs, r) ? 1.0 : 0.35);
         if (x < lo) lo = x;
         if (x > hi) hi = x;
     }
@@ -128,7 +140,7 @@ static enum fpl_code loss_along(struct fpl_text *t, const struct fpl_figure_inpu
         char label[24];
         si(label, value[g]);
         if (in->curve != NULL) fpl_text_add(&s, "$c%zu using 1:2 with lines lt %zu notitle, ", g, g + 1);
-        fpl_text_add(&s, "$p%zu using 1:2 with points lt %zu title '%s = %s'%s", g, g + 1,
+        fpl_text_add(&s, "$p%zu using 1:2:3 with points lt %zu ps variable title '%s = %s'%s", g, g + 1,
                      along_D ? "N" : "D", label, g + 1 < count || isfinite(in->floor) ? ", " : "");
     }
     if (isfinite(in->floor))
@@ -141,9 +153,9 @@ static enum fpl_code loss_along(struct fpl_text *t, const struct fpl_figure_inpu
     }
     return finish(t, along_D ? "loss-D" : "loss-N",
                   along_D ? "Loss against tokens" : "Loss against parameters",
-                  "Every fp32 run; runs off the tuned learning rate or batch lie above the curve, which is "
-                  "the fit at its "
-                  "own optimum.",
+                  "Every fp32 run, the best of each size and amount of data large; the curve is the fit at "
+                  "its own best "
+                  "learning rate and batch.",
                   560, 400, &s, in->figures, err);
 }
 

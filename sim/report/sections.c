@@ -6,8 +6,8 @@
 #include "sections.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "../../formats/format.h"
@@ -55,7 +55,7 @@ void fpl_section_asked(struct fpl_text *t, const struct fpl_report_inputs *in) {
     fpl_text_add(t, "<h2>What was asked</h2>\n");
     if (in->runs.count > 0) {
         size_t by_status[FPL_RUN_STATUSES] = {0};
-        double seconds = 0.0, nlo = INFINITY, nhi = 0.0, dlo = INFINITY, dhi = 0.0;
+        double seconds = 0.0, nlo = (double)INFINITY, nhi = 0.0, dlo = (double)INFINITY, dhi = 0.0;
         for (size_t i = 0; i < in->runs.count; i++) {
             const struct fpl_run *r = &in->runs.run[i];
             by_status[r->status]++;
@@ -181,7 +181,8 @@ static double published(const char *law, const char *parameter, const char **sou
         struct fpl_fit *preset = NULL;
         struct fpl_error ignored;
         struct fpl_estimate value;
-        const int found = fpl_law_preset(text, &preset, &ignored) == FPL_OK && fpl_fit_value(preset, parameter, &value);
+        const int found =
+            fpl_law_preset(text, &preset, &ignored) == FPL_OK && fpl_fit_value(preset, parameter, &value);
         fpl_fit_free(preset);
         if (found) return value.value;
     }

@@ -11,6 +11,7 @@
  */
 #include "internal.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -148,6 +149,8 @@ static int has_journal(const struct fpl_store *s) {
 static enum fpl_code open_database(struct fpl_store *s, int create, struct fpl_error *err) {
     struct stat st;
     int exists = stat(s->path, &st) == 0;
+    if (!exists && (errno == EACCES || errno == EIO))
+        return fpl_fail(err, FPL_SYSTEM, "%s: cannot be opened: %s", s->path, strerror(errno));
     if (!exists && !create)
         return fpl_fail(err, FPL_INVALID, "%s: holds no study (there is no study.db in it)", s->directory);
     if (exists && !S_ISREG(st.st_mode)) return fpl_fail(err, FPL_INVALID, "%s: is no regular file", s->path);

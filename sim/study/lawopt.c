@@ -215,12 +215,15 @@ static enum fpl_code hash_inputs(struct fpl_runs *runs, const char *const *laws,
     return failed ? fpl_fail(err, FPL_SYSTEM, "out of memory") : FPL_OK;
 }
 
-static void note_unconverged(const struct fpl_study_options *o, const char *stage,
-                             const struct fpl_fit *fit) {
-    char text[400];
-    snprintf(text, sizeof text, "stage '%s': the fit of %s did not converge (%.200s); going on with it",
-             stage, fpl_law_name(fpl_fit_law(fit)), fpl_fit_message(fit));
-    if (o->note != NULL) o->note(o->context, text);
+/* A fit that its runs do not determine must not steer the next stage: along a flat direction
+ * it would send runs to learning rates and batches far from any that were tried. */
+static enum fpl_code refuse_vague(const struct fpl_fit *fit, struct fpl_error *err) {
+    if (fpl_fit_state(fit) == FPL_FIT_CONVERGED) return FPL_OK;
+    return fpl_fail(
+        err, FPL_NOT_CONVERGED,
+        "%s: %s; add runs to the stage (a wider range of N, D, lr and batch_tokens), or give constants "
+        "under `law:`",
+        fpl_fit_status_names[fpl_fit_state(fit)], fpl_fit_message(fit));
 }
 
 /* The fits as the text of FIT.json, malloced. */
@@ -235,10 +238,8 @@ static enum fpl_code make_fits(const struct fpl_study *s, int of, const struct f
     size_t made = 0;
     for (; made < count && code == FPL_OK; made++) {
         code = fpl_law_fit(fpl_law_find(laws[made]), runs, &options, &fits[made], err);
-        if (code == FPL_NOT_CONVERGED && fits[made] != NULL) {
-            note_unconverged(o, s->stage[of].name, fits[made]);
-            code = FPL_OK;
-        }
+        if ((code == FPL_OK || code == FPL_NOT_CONVERGED) && fits[made] != NULL)
+            code = refuse_vague(fits[made], err);
         if (code != FPL_OK) fpl_fail_at(err, "the fit of %s to stage '%s'", laws[made], s->stage[of].name);
     }
     if (code == FPL_OK) {

@@ -46,7 +46,8 @@
  *
  * A stage starts when every stage in its `after` is complete.  With `fit: STAGE` the law (default
  * steplaw) is fitted to the runs of STAGE and of the stages that it comes after; the fit is
- * written to DIR/fit-STAGE.json and kept, so that going on uses the very same numbers.
+ * written to DIR/fit-STAGE.json and kept, so that going on uses the very same numbers.  A fit
+ * that did not converge, or that its runs do not identify, stops the study with a message.
  *
  * Order inside a stage.  balanced (default): first every item's first seed, taking items of
  * the stage's list in turn, then the second seeds, and so on, so that a study which runs out

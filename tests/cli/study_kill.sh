@@ -18,7 +18,7 @@ fail() {
 
 cat >"$work/study.yaml" <<'YAML'
 name: kill
-options: { layers: 1, width: 16, heads: 1, seq: 32, tokens: 96k, batch_tokens: 128, eval_tokens: 4096,
+options: { layers: 1, width: 16, heads: 1, seq: 32, tokens: 320k, batch_tokens: 128, eval_tokens: 4096,
            data: "lexicon:words=1024", checkpoint_every: 50 }
 stages:
   - name: first
@@ -31,7 +31,7 @@ stages:
     after: first
     options: { lr: law, batch_tokens: law }
     law: { lr: { c: 6.0, N: -0.6, D: 0.05 }, batch: { c: 0.6, D: 0.5 } }
-    grid: { tokens: [32k, 48k], lr_octaves: [-0.5, 0.5, 1.5] }
+    grid: { tokens: [128k, 192k], lr_octaves: [-0.5, 0.5, 1.5] }
 YAML
 
 run() { # directory, workers: in the background, its process id in $pid

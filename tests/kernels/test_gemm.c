@@ -61,7 +61,10 @@ static struct fpl_operand identity(void) {
 /* What kernels.h defines, element by element. */
 static void expected(const struct fpl_gemm *g, float *out) {
     const int wgrad = g->role == FPL_WGRAD, forward = g->role == FPL_FORWARD;
-    const int64_t M = wgrad ? g->O : g->n, N = forward ? g->O : g->I, K = wgrad ? g->n : forward ? g->I : g->O;
+    const int64_t M = wgrad ? g->O : g->n, N = forward ? g->O : g->I,
+                  K = wgrad     ? g->n
+                      : forward ? g->I
+                                : g->O;
     for (int r = 0; r < g->R; r++) {
         const float *a = g->a + r * g->n * (forward ? g->I : g->O);
         const float *b = g->b + r * (wgrad ? g->n : g->O) * g->I;
@@ -69,7 +72,8 @@ static void expected(const struct fpl_gemm *g, float *out) {
             for (int64_t j = 0; j < N; j++) {
                 float sum = g->accumulate ? out[(r * M + i) * N + j] : 0.0f;
                 for (int64_t k = 0; k < K; k++)
-                    sum = fmaf(wgrad ? a[k * g->O + i] : a[i * K + k], forward ? b[j * g->I + k] : b[k * g->I + j], sum);
+                    sum = fmaf(wgrad ? a[k * g->O + i] : a[i * K + k],
+                               forward ? b[j * g->I + k] : b[k * g->I + j], sum);
                 out[(r * M + i) * N + j] = sum;
             }
     }
@@ -77,7 +81,8 @@ static void expected(const struct fpl_gemm *g, float *out) {
 
 /* ---- tests ------------------------------------------------------------------------------- */
 
-static void check_shape(const struct fpl_kernels *k, struct fpl_device *dev, int R, int64_t n, int64_t O, int64_t I) {
+static void check_shape(const struct fpl_kernels *k, struct fpl_device *dev, int R, int64_t n, int64_t O,
+                        int64_t I) {
     struct fpl_operand q[4] = {identity(), identity(), identity(), identity()};
     for (int role = 0; role < 3; role++) {
         struct fpl_gemm g = {.role = (enum fpl_role)role, .R = R, .n = n, .O = O, .I = I, .qa = q, .qb = q};
@@ -95,7 +100,8 @@ static void check_shape(const struct fpl_kernels *k, struct fpl_device *dev, int
             expected(&g, want);
             g.out = out;
             if (memcmp(out, want, (size_t)(R * size) * sizeof *want) != 0)
-                fail_msg("%s: role %d, R %d, n %d, O %d, I %d, pass %d", k->name, role, R, (int)n, (int)O, (int)I, pass);
+                fail_msg("%s: role %d, R %d, n %d, O %d, I %d, pass %d", k->name, role, R, (int)n, (int)O,
+                         (int)I, pass);
         }
         k->release(dev, a), k->release(dev, b), k->release(dev, out), k->release(dev, want);
     }
@@ -103,8 +109,9 @@ static void check_shape(const struct fpl_kernels *k, struct fpl_device *dev, int
 
 static void chain_bits(void **unused) {
     (void)unused;
-    static const int64_t sizes[][3] = {{1, 1, 1},   {2, 3, 5},    {64, 16, 16},  {64, 96, 32},  {37, 33, 31},
-                                       {13, 49, 7}, {256, 32, 8}, {400, 47, 17}, {12, 20, 410}, {23, 210, 65}};
+    static const int64_t sizes[][3] = {{1, 1, 1},     {2, 3, 5},    {64, 16, 16}, {64, 96, 32},
+                                       {37, 33, 31},  {13, 49, 7},  {256, 32, 8}, {400, 47, 17},
+                                       {12, 20, 410}, {23, 210, 65}};
     for (size_t l = 0; l < 3; l++) {
         const struct fpl_kernels *k = level(level_names[l]);
         if (k == NULL) continue;
@@ -126,8 +133,17 @@ static void cache(void **unused) {
     struct fpl_device *dev = open_device(k, 1);
     struct fpl_operand q = identity();
     float *x = filled(k, dev, 6), *w = filled(k, dev, 6), out[4], want[4], changed[6];
-    struct fpl_gemm g = {.role = FPL_FORWARD, .R = 1, .n = 2, .O = 2, .I = 3, .a = x, .b = w, .out = out,
-                         .qa = &q, .qb = &q, .weights_version = 7};
+    struct fpl_gemm g = {.role = FPL_FORWARD,
+                         .R = 1,
+                         .n = 2,
+                         .O = 2,
+                         .I = 3,
+                         .a = x,
+                         .b = w,
+                         .out = out,
+                         .qa = &q,
+                         .qb = &q,
+                         .weights_version = 7};
     k->gemm(dev, &g);
     memcpy(want, out, sizeof out);
     w[0] += 1.0f; /* behind the device's back: version 7 still means the old weights */
@@ -165,8 +181,16 @@ static void special_values(void **unused) {
         float *x = k->alloc(dev, 4 * sizeof *x), *w = k->alloc(dev, 4 * sizeof *w), out[4];
         const float values[4] = {-0.0f, INFINITY, 0x1p-149f, NAN}, weights[4] = {0.0f, 1.0f, 0.5f, 1.0f};
         memcpy(x, values, sizeof values), memcpy(w, weights, sizeof weights);
-        struct fpl_gemm g = {.role = FPL_FORWARD, .R = 1, .n = 4, .O = 1, .I = 1, .a = x, .b = w + 2, .out = out,
-                             .qa = &q, .qb = &q};
+        struct fpl_gemm g = {.role = FPL_FORWARD,
+                             .R = 1,
+                             .n = 4,
+                             .O = 1,
+                             .I = 1,
+                             .a = x,
+                             .b = w + 2,
+                             .out = out,
+                             .qa = &q,
+                             .qb = &q};
         k->gemm(dev, &g);
         assert_true(out[0] == 0.0f && !signbit(out[0]));
         assert_true(isinf(out[1]) && out[2] == 0.0f && isnan(out[3]));

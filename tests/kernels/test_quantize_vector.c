@@ -51,22 +51,26 @@ static int plan_of(const char *text, const char *post, struct fpl_operand *q) {
     return 1;
 }
 
-static void same(const char *what, const char *level_name, const float *got, const float *want, const float *x, int64_t n) {
+static void same(const char *what, const char *level_name, const float *got, const float *want,
+                 const float *x, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
         uint32_t g, w, u;
         memcpy(&g, got + i, 4), memcpy(&w, want + i, 4), memcpy(&u, x + i, 4);
-        if (g != w) fail_msg("%s, %s, element %d: x %08x %a: %08x %a, expected %08x %a", what, level_name, (int)i, u,
-                             (double)x[i], g, (double)got[i], w, (double)want[i]);
+        if (g != w)
+            fail_msg("%s, %s, element %d: x %08x %a: %08x %a, expected %08x %a", what, level_name, (int)i, u,
+                     (double)x[i], g, (double)got[i], w, (double)want[i]);
     }
 }
 
 /* ---- rounding ------------------------------------------------------------------------------ */
 
-static const char *const formats[] = {"e4m3fn", "e4m3",  "e5m2ieee", "e5m2",  "e3m2",   "e2m3",   "e2m1",       "e1m2",
-                                      "e3m0",   "e2m0",  "e4m0",     "e1m1",  "int8",   "int4",   "mxint8",     "bf16",
-                                      "fp16",   "tf32",  "fp32",     "e6m9",  "e4m3ns", "e2m1ns", "e4m3fnuz",   "e5m2fnuz",
-                                      "e4m3b11fnuz", "e3m4p3109e", "ue4m3fn", "e8m10ieee", "e5m14ieee", "e2m20", "e4m3b-20", "e3m2b100"};
-static const char *const modes[] = {"", ":rna", ":rtz", ":rup", ":rdn", ":rto", ":sr", ":sr1", ":sr5", ":sr20", ":sr32"};
+static const char *const formats[] = {
+    "e4m3fn",      "e4m3",       "e5m2ieee", "e5m2",      "e3m2",      "e2m3",   "e2m1",     "e1m2",
+    "e3m0",        "e2m0",       "e4m0",     "e1m1",      "int8",      "int4",   "mxint8",   "bf16",
+    "fp16",        "tf32",       "fp32",     "e6m9",      "e4m3ns",    "e2m1ns", "e4m3fnuz", "e5m2fnuz",
+    "e4m3b11fnuz", "e3m4p3109e", "ue4m3fn",  "e8m10ieee", "e5m14ieee", "e2m20",  "e4m3b-20", "e3m2b100"};
+static const char *const modes[] = {"",    ":rna", ":rtz", ":rup",  ":rdn", ":rto",
+                                    ":sr", ":sr1", ":sr5", ":sr20", ":sr32"};
 static const char *const policies[] = {"", ":sat", ":satp", ":ovf"};
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -78,8 +82,10 @@ static void fill_patterns(float *x, int M) {
     for (uint32_t i = 0; i < VALUES; i++) {
         const uint32_t sign = i & 1u, exponent = i / 2 % 256, k = i / 512;
         uint32_t mantissa = draw() & 0x7fffffu;
-        if (k < 3) mantissa = k == 0 ? 0 : k == 1 ? 1 : 0x7fffff;
-        else if (k < 48) mantissa = ((draw() & 0x7fffffu) / step * step + (k % 3) - 1) & 0x7fffffu;
+        if (k < 3)
+            mantissa = k == 0 ? 0 : k == 1 ? 1 : 0x7fffff;
+        else if (k < 48)
+            mantissa = ((draw() & 0x7fffffu) / step * step + (k % 3) - 1) & 0x7fffffu;
         x[i] = from_bits(sign << 31 | exponent << 23 | mantissa);
     }
 }
@@ -97,7 +103,8 @@ static void rounding(void **unused) {
                 const char *post = (f + m + p) % 5 == 0 ? "bf16" : (f + m + p) % 5 == 1 ? "e4m3fn" : NULL;
                 if (!plan_of(text, post, &q)) continue;
                 fill_patterns(x, q.plan.round.mbits);
-                const int64_t bad = fpl_quantize_reference(&q.plan, 1, VALUES, VALUES, 1, x, want, NULL, &q.at);
+                const int64_t bad =
+                    fpl_quantize_reference(&q.plan, 1, VALUES, VALUES, 1, x, want, NULL, &q.at);
                 for (size_t l = 0; l < 3; l++) {
                     const struct fpl_kernels *k = level(level_names[l]);
                     if (k == NULL) continue;
@@ -118,18 +125,26 @@ static void rounding(void **unused) {
 
 /* ---- scaling, through products -------------------------------------------------------------- */
 
-static const char *const scaled[] = {"e4m3fn", "e4m3", "e2m1", "e3m0", "int8", "e4m3fn:sr", "e2m1:rna", "e2m1:rup", "e3m2:rto:ovf", "e4m3fnuz", "fp16"};
-static const char *const grains[] = {"/tensor", "/row", "/col", "/1x32", "/1x16", "/1x1", "/1x7", "/32x1", "/16x16", "/3x7", "/1x100", "/40x2"};
-static const char *const rules[] = {"", ":mul", ":e8m0", ":rceil", ":ceil", ":even", ":p3109", ":ue4m3fn", ":ue4m3fn+t"};
+static const char *const scaled[] = {"e4m3fn",   "e4m3",     "e2m1",         "e3m0",     "int8", "e4m3fn:sr",
+                                     "e2m1:rna", "e2m1:rup", "e3m2:rto:ovf", "e4m3fnuz", "fp16"};
+static const char *const grains[] = {"/tensor", "/row",  "/col",   "/1x32", "/1x16",  "/1x1",
+                                     "/1x7",    "/32x1", "/16x16", "/3x7",  "/1x100", "/40x2"};
+static const char *const rules[] = {"",      ":mul",   ":e8m0",    ":rceil",    ":ceil",
+                                    ":even", ":p3109", ":ue4m3fn", ":ue4m3fn+t"};
 
 static float sample(int kind) {
     const float u = (float)((int32_t)(draw() << 8)) * 0x1p-31f;
     switch (kind) {
-    case 0: return u;
-    case 1: return u * from_bits((60 + draw() % 130) << 23);
-    case 2: return draw() % 3 ? u * 0x1p-140f : 0.0f;
-    case 3: return draw() % 40 ? -u * 0x1p127f : 0x1.fffffep127f;
-    default: return draw() % 50 ? u : from_bits(0x7f800000u | draw() << 8);
+    case 0:
+        return u;
+    case 1:
+        return u * from_bits((60 + draw() % 130) << 23);
+    case 2:
+        return draw() % 3 ? u * 0x1p-140f : 0.0f;
+    case 3:
+        return draw() % 40 ? -u * 0x1p127f : 0x1.fffffep127f;
+    default:
+        return draw() % 50 ? u : from_bits(0x7f800000u | draw() << 8);
     }
 }
 
@@ -150,12 +165,15 @@ static void scaling(void **unused) {
                     const int64_t *shape = shapes[(f + g + r + (size_t)kind) % COUNT(shapes)];
                     const int64_t lines = shape[0], width = shape[1];
                     for (int64_t i = 0; i < lines * width; i++) x[i] = sample(kind);
-                    const int64_t bad = fpl_quantize_reference(&q.plan, lines, width, width, 1, x, want, NULL, &q.at);
+                    const int64_t bad =
+                        fpl_quantize_reference(&q.plan, lines, width, width, 1, x, want, NULL, &q.at);
                     for (size_t l = 0; l < 3; l++) {
                         const struct fpl_kernels *k = level(level_names[l]);
                         if (k == NULL) continue;
                         struct fpl_device *dev;
-                        assert_int_equal(k->open(&dev, &(struct fpl_device_options){.threads = 1 + 2 * (kind == 1)}, NULL), FPL_OK);
+                        assert_int_equal(
+                            k->open(&dev, &(struct fpl_device_options){.threads = 1 + 2 * (kind == 1)}, NULL),
+                            FPL_OK);
                         int64_t count = 0;
                         k->quantize(dev, 1, lines, width, &q, x, got, &count);
                         same(text, level_names[l], got, want, x, lines * width);
@@ -174,7 +192,8 @@ static void scaling(void **unused) {
 static void products(void **unused) {
     (void)unused;
     static const int64_t shapes[][3] = {{64, 48, 32}, {37, 33, 65}, {96, 20, 16}};
-    static const char *const texts[] = {"e4m3/1x32", "e4m3:sr/1x32", "e2m1/1x16:e8m0", "e3m2/row:mul", "e3m0/col", "e4m3/16x16", "e2m1/tensor"};
+    static const char *const texts[] = {"e4m3/1x32", "e4m3:sr/1x32", "e2m1/1x16:e8m0", "e3m2/row:mul",
+                                        "e3m0/col",  "e4m3/16x16",   "e2m1/tensor"};
     struct fpl_operand none;
     assert_true(plan_of("-", NULL, &none));
     for (size_t t = 0; t < COUNT(texts); t++) {
@@ -187,20 +206,36 @@ static void products(void **unused) {
                 assert_true(plan_of(texts[t], "bf16", &q));
                 assert_int_equal(k->open(&dev, &(struct fpl_device_options){.threads = 1}, NULL), FPL_OK);
                 const int64_t a_width = role == FPL_FORWARD ? I : O, b_lines = role == FPL_WGRAD ? n : O;
-                float *a = k->alloc(dev, (size_t)(n * a_width) * 4), *b = k->alloc(dev, (size_t)(b_lines * I) * 4);
-                float *qa = k->alloc(dev, (size_t)(n * a_width) * 4), *qb = k->alloc(dev, (size_t)(b_lines * I) * 4);
-                float *got = k->alloc(dev, (size_t)(n * (O + I) + O * I) * 4), *want = k->alloc(dev, (size_t)(n * (O + I) + O * I) * 4);
+                float *a = k->alloc(dev, (size_t)(n * a_width) * 4),
+                      *b = k->alloc(dev, (size_t)(b_lines * I) * 4);
+                float *qa = k->alloc(dev, (size_t)(n * a_width) * 4),
+                      *qb = k->alloc(dev, (size_t)(b_lines * I) * 4);
+                float *got = k->alloc(dev, (size_t)(n * (O + I) + O * I) * 4),
+                      *want = k->alloc(dev, (size_t)(n * (O + I) + O * I) * 4);
                 for (int64_t i = 0; i < n * a_width; i++) a[i] = sample(0);
                 for (int64_t i = 0; i < b_lines * I; i++) b[i] = sample(0);
                 a[1] = from_bits(0x7f800000u);
                 const int64_t bad =
-                    role == FPL_WGRAD ? fpl_quantize_reference(&q.plan, O, n, 1, O, a, qa, NULL, &q.at)
-                                      : fpl_quantize_reference(&q.plan, n, a_width, a_width, 1, a, qa, NULL, &q.at);
-                if (role == FPL_FORWARD) fpl_quantize_reference(&q.plan, O, I, I, 1, b, qb, NULL, &q.at);
-                else fpl_quantize_reference(&q.plan, I, b_lines, 1, I, b, qb, NULL, &q.at);
+                    role == FPL_WGRAD
+                        ? fpl_quantize_reference(&q.plan, O, n, 1, O, a, qa, NULL, &q.at)
+                        : fpl_quantize_reference(&q.plan, n, a_width, a_width, 1, a, qa, NULL, &q.at);
+                if (role == FPL_FORWARD)
+                    fpl_quantize_reference(&q.plan, O, I, I, 1, b, qb, NULL, &q.at);
+                else
+                    fpl_quantize_reference(&q.plan, I, b_lines, 1, I, b, qb, NULL, &q.at);
                 int64_t count = 0;
-                struct fpl_gemm g = {.role = (enum fpl_role)role, .R = 1, .n = n, .O = O, .I = I, .a = a, .b = b,
-                                     .out = got, .qa = &q, .qb = &q, .weights_version = 1, .nonfinite = &count};
+                struct fpl_gemm g = {.role = (enum fpl_role)role,
+                                     .R = 1,
+                                     .n = n,
+                                     .O = O,
+                                     .I = I,
+                                     .a = a,
+                                     .b = b,
+                                     .out = got,
+                                     .qa = &q,
+                                     .qb = &q,
+                                     .weights_version = 1,
+                                     .nonfinite = &count};
                 k->gemm(dev, &g);
                 assert_int_equal(count, bad);
                 g.a = qa, g.b = qb, g.out = want, g.qa = g.qb = &none;

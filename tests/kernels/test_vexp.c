@@ -162,7 +162,7 @@ static void log_is_within_its_bound_at_every_level(void **state) {
     }
     print_message("log: largest error %.3Lg of max(1, |log x|)\n", worst);
     assert_true(worst <= (long double)VLOG_BOUND);
-    const double odd[] = {INFINITY, NAN};
+    const double odd[] = {(double)INFINITY, (double)NAN};
     all[0].log(2, odd, y);
     assert_true(isnan(y[0]) && isnan(y[1]));
     free(x);

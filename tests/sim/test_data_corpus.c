@@ -435,9 +435,9 @@ static void shards_are_whole_or_not_at_all(void **state) {
     check_unwritten(none, 1, old, FPL_INVALID, "texts are empty");
     check_unwritten(folder, 1, old, FPL_INVALID, "cannot be read");
     check_unwritten(twice, 2, old, FPL_INVALID, "only once");
-    check_unwritten(one, 1, directory, FPL_INVALID, "must be that of a file");
-    check_unwritten(one, 1, "-", FPL_INVALID, "must be that of a file");
-    check_unwritten(one, 1, "/dev/full", FPL_INVALID, "must be that of a file");
+    check_unwritten(one, 1, directory, FPL_INVALID, "a file name is expected");
+    check_unwritten(one, 1, "-", FPL_INVALID, "a file name is expected");
+    check_unwritten(one, 1, "/dev/full", FPL_INVALID, "a file name is expected");
     check_unwritten(one, 1, spec("%s/no/where", directory), FPL_SYSTEM, "cannot be written");
     /* A full disk, played by a limit on the size of files. */
     struct rlimit limit, small;

@@ -29,8 +29,16 @@ void FPL_VEC(small_gemm)(int64_t M, int64_t N, int64_t K, const float *a, int64_
     for (int64_t j = 0; j < N;) {
         const int units = panel_units(N - j);
         const int64_t cols = N - j < 16 * units ? N - j : 16 * units;
-        const struct tile t = {.K = K, .cols = cols, .a = a, .a_row = a_row, .a_col = a_col, .b = b + j,
-                               .b_row = b_row, .c = c + j, .c_row = c_row, .accumulate = accumulate};
+        const struct tile t = {.K = K,
+                               .cols = cols,
+                               .a = a,
+                               .a_row = a_row,
+                               .a_col = a_col,
+                               .b = b + j,
+                               .b_row = b_row,
+                               .c = c + j,
+                               .c_row = c_row,
+                               .accumulate = accumulate};
         FPL_VEC(gemm_panel)(t, M, units, 0);
         j += cols;
     }
@@ -124,19 +132,22 @@ static const float *quantized(struct fpl_device *dev, int slot, const struct sou
     float *out = fpl_cpu_scratch(dev, slot, (size_t)(s->lines * s->width) * sizeof(float));
     if (out == NULL) return NULL;
     const int64_t rows = s->along_lines ? s->width : s->lines, cols = s->along_lines ? s->lines : s->width;
-    const int64_t bad = FPL_VEC(quantize_matrix)(dev, &s->q->plan, &s->q->at, rows, cols,
-                                                 s->along_lines ? 1 : s->width,
-                                                 s->along_lines ? s->width : 1, s->x, out);
+    const int64_t bad =
+        FPL_VEC(quantize_matrix)(dev, &s->q->plan, &s->q->at, rows, cols, s->along_lines ? 1 : s->width,
+                                 s->along_lines ? s->width : 1, s->x, out);
     if (s->nonfinite != NULL) *s->nonfinite += bad;
     return out;
 }
 
 /* w of replica r into panels, as the role needs it. */
-static int pack_weights(struct fpl_device *dev, const struct fpl_gemm *g, const struct source *w, float *out) {
+static int pack_weights(struct fpl_device *dev, const struct fpl_gemm *g, const struct source *w,
+                        float *out) {
     const float *values = quantized(dev, 4, w);
     if (values == NULL) return 0;
-    if (g->role == FPL_FORWARD) pack_transposed(g->I, g->O, values, out);
-    else pack_rows(g->O, g->I, values, out);
+    if (g->role == FPL_FORWARD)
+        pack_transposed(g->I, g->O, values, out);
+    else
+        pack_rows(g->O, g->I, values, out);
     return 1;
 }
 
@@ -149,8 +160,13 @@ static const float *packed_weights(struct fpl_device *dev, const struct fpl_gemm
         float *out = fpl_cpu_scratch(dev, 1, bytes);
         return out != NULL && pack_weights(dev, g, &w, out) ? out : NULL;
     }
-    const struct fpl_pack_key key = {.w = w.x, .role = (int)g->role, .replica = r, .rows = g->O, .cols = g->I,
-                                     .version = g->weights_version, .operand = *w.q};
+    const struct fpl_pack_key key = {.w = w.x,
+                                     .role = (int)g->role,
+                                     .replica = r,
+                                     .rows = g->O,
+                                     .cols = g->I,
+                                     .version = g->weights_version,
+                                     .operand = *w.q};
     struct fpl_pack *pack = fpl_cpu_pack(dev, &key, bytes);
     if (pack == NULL) return NULL;
     if (!pack->valid) {
@@ -165,32 +181,57 @@ static const float *packed_weights(struct fpl_device *dev, const struct fpl_gemm
 /* x of wgrad, quantized and packed. */
 static const float *packed_rows(struct fpl_device *dev, const struct source *s) {
     const float *values = quantized(dev, 4, s);
+    if (s->width % 16 == 0 && s->width == 16 * panel_units(s->width)) return values; /* they are one panel */
     float *out = fpl_cpu_scratch(dev, 1, (size_t)(padded(s->width) * s->lines) * sizeof(float));
     if (values == NULL || out == NULL) return NULL;
     pack_rows(s->lines, s->width, values, out);
     return out;
 }
 
-/* One replica's product. */
-static void product(struct fpl_device *dev, const struct fpl_gemm *g, int r) {
-    const int wgrad = g->role == FPL_WGRAD, forward = g->role == FPL_FORWARD;
-    const int64_t width = forward ? g->I : g->O; /* of a's lines */
-    int64_t *nonfinite = g->nonfinite != NULL ? g->nonfinite + r : NULL;
-    const struct source left = {g->a + r * g->n * width, g->n, width, wgrad, &g->qa[r], nonfinite};
-    const struct source right = {g->b + r * g->n * g->I, g->n, g->I, 1, &g->qb[r], nonfinite};
-    const float *a = quantized(dev, 0, &left);
-    const float *b = wgrad ? packed_rows(dev, &right) : packed_weights(dev, g, r);
+/* Forward and dgrad of one replica. */
+static void rows_product(struct fpl_device *dev, const struct fpl_gemm *g, int r) {
+    const int forward = g->role == FPL_FORWARD;
+    const int64_t K = forward ? g->I : g->O, N = forward ? g->O : g->I;
+    const struct source left = {
+        g->a + r * g->n * K, g->n, K, 0, &g->qa[r], g->nonfinite != NULL ? g->nonfinite + r : NULL};
+    const float *a = quantized(dev, 0, &left), *b = packed_weights(dev, g, r);
     if (a == NULL || b == NULL) return;
-    struct product p = {.a = a, .b = b, .accumulate = g->accumulate};
-    p.M = wgrad ? g->O : g->n;
-    p.N = forward ? g->O : g->I;
-    p.K = wgrad ? g->n : width;
-    p.a_row = wgrad ? 1 : width;
-    p.a_col = wgrad ? width : 1;
-    p.c = g->out + r * p.M * p.N;
+    const struct product p = {.M = g->n,
+                              .N = N,
+                              .K = K,
+                              .a = a,
+                              .a_row = K,
+                              .a_col = 1,
+                              .b = b,
+                              .c = g->out + r * g->n * N,
+                              .accumulate = g->accumulate};
+    multiply(&p, dev->threads);
+}
+
+/* Wgrad of one replica. */
+static void weights_product(struct fpl_device *dev, const struct fpl_gemm *g, int r) {
+    int64_t *nonfinite = g->nonfinite != NULL ? g->nonfinite + r : NULL;
+    const struct source left = {g->a + r * g->n * g->O, g->n, g->O, 1, &g->qa[r], nonfinite};
+    const struct source right = {g->b + r * g->n * g->I, g->n, g->I, 1, &g->qb[r], nonfinite};
+    const float *a = quantized(dev, 0, &left), *b = packed_rows(dev, &right);
+    if (a == NULL || b == NULL) return;
+    const struct product p = {.M = g->O,
+                              .N = g->I,
+                              .K = g->n,
+                              .a = a,
+                              .a_row = 1,
+                              .a_col = g->O,
+                              .b = b,
+                              .c = g->out + r * g->O * g->I,
+                              .accumulate = g->accumulate};
     multiply(&p, dev->threads);
 }
 
 void FPL_VEC(gemm)(struct fpl_device *dev, const struct fpl_gemm *g) {
-    for (int r = 0; r < g->R && dev->error.code == FPL_OK; r++) product(dev, g, r);
+    for (int r = 0; r < g->R && dev->error.code == FPL_OK; r++) {
+        if (g->role == FPL_WGRAD)
+            weights_product(dev, g, r);
+        else
+            rows_product(dev, g, r);
+    }
 }

@@ -42,15 +42,22 @@ struct tile {
 
 /* `ragged` tiles have a last unit with missing columns: b is then read, and c is then
  * written, under masks.  Packed b is padded with zeros and is read whole. */
-VINLINE void tile_body(const struct tile *t, const int MR, const int NV, const int ragged_b, const int ragged_c) {
+VINLINE void tile_body(const struct tile *t, const int MR, const int NV, const int ragged_b,
+                       const int ragged_c) {
     nf acc[16][6];
     UNROLL(16)
     for (int i = 0; i < MR; i++) {
         UNROLL(6)
-        for (int j = 0; j < NV; j++) {
-            const float *c = t->c + i * t->c_row + j * NL;
-            if (!t->accumulate) acc[i][j] = nset(0.0f);
-            else acc[i][j] = ragged_c ? nload_n(c, t->cols - j * NL) : nload(c);
+        for (int j = 0; j < NV; j++) acc[i][j] = nset(0.0f);
+    }
+    if (t->accumulate) {
+        UNROLL(16)
+        for (int i = 0; i < MR; i++) {
+            UNROLL(6)
+            for (int j = 0; j < NV; j++) {
+                const float *c = t->c + i * t->c_row + j * NL;
+                acc[i][j] = ragged_c ? nload_n(c, t->cols - j * NL) : nload(c);
+            }
         }
     }
 
@@ -80,8 +87,10 @@ VINLINE void tile_body(const struct tile *t, const int MR, const int NV, const i
         UNROLL(6)
         for (int j = 0; j < NV; j++) {
             float *c = t->c + i * t->c_row + j * NL;
-            if (ragged_c) nstore_n(c, acc[i][j], t->cols - j * NL);
-            else nstore(c, acc[i][j]);
+            if (ragged_c)
+                nstore_n(c, acc[i][j], t->cols - j * NL);
+            else
+                nstore(c, acc[i][j]);
         }
     }
 }

@@ -118,18 +118,28 @@ VINLINE uint32_t nlanes(nmask m) {
 #endif
 
 /* Lanes that differ, or are NaN. */
-VINLINE uint32_t ndifferent(nf a, nf b) {
+VINLINE nmask ndifferent(nf a, nf b) {
 #if defined(FPL_LEVEL_avx512)
     return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_NEQ_UQ);
 #else
-    return nlanes(a != b);
+    return a != b;
+#endif
+}
+
+/* Whether any lane of two masks is set. */
+VINLINE int nany(nmask a, nmask b) {
+#if defined(FPL_LEVEL_avx512)
+    return !_kortestz_mask16_u8(a, b);
+#else
+    return nlanes(a | b) != 0;
 #endif
 }
 
 /* magnitude, with the sign bit of `sign` set where it is set */
 VINLINE nf nsigned(nf magnitude, nf sign) {
 #if defined(FPL_LEVEL_avx512)
-    return (nf)_mm512_ternarylogic_epi32((__m512i)sign, _mm512_set1_epi32((int)0x80000000u), (__m512i)magnitude, 0xea);
+    return (nf)_mm512_ternarylogic_epi32((__m512i)sign, _mm512_set1_epi32((int)0x80000000u),
+                                         (__m512i)magnitude, 0xea);
 #else
     return (nf)((nu)magnitude | ((nu)sign & 0x80000000u));
 #endif
@@ -160,7 +170,7 @@ VINLINE nf nmin(nf a, nf b) {
 }
 
 /* toward zero; |x| < 2^31 */
-VINLINE nu nto_int(nf x) { return (nu)__builtin_convertvector(x, ni); }
+VINLINE nu nto_int(nf x) { return (nu) __builtin_convertvector(x, ni); }
 VINLINE nf nto_float(nu x) { return __builtin_convertvector((ni)x, nf); }
 
 /* The largest lane, as signed integers. */

@@ -20,8 +20,6 @@
  */
 #include "ops.h"
 
-#include <time.h>
-
 #include "parallel.h"
 #include "quantize.h"
 #include "quantize_apply.h"
@@ -37,8 +35,17 @@ struct matrix {
     int64_t tall, wide; /* of a group */
     int64_t columns;    /* of a chunk: a multiple of wide, or any where wide is larger */
     int64_t bands;      /* of a chunk, each of `tall` lines */
+    int64_t room;       /* of a band's scales: whole vectors */
+    int64_t across;     /* chunks side by side */
     int64_t *nonfinite;
 };
+
+/* Divisions by 64-bit numbers take longer than rounding a vector; most here are by one. */
+static int64_t divide_up(int64_t n, int64_t by) {
+    if (by == 1) return n;
+    return (n | by) >> 31 == 0 ? (int64_t)(((uint32_t)n + (uint32_t)by - 1) / (uint32_t)by)
+                               : (n + by - 1) / by;
+}
 
 /* ---- one chunk --------------------------------------------------------------------------------- */
 
@@ -58,7 +65,8 @@ struct part {
 static int64_t count_nonfinite(const struct chunk *c, int64_t stride, const float *x) {
     int64_t count = 0;
     for (int64_t l = 0; l < c->lines; l++)
-        for (int64_t i = 0; i < c->n; i++) count += (fpl_float_bits(x[l * stride + i]) & 0x7f800000u) == 0x7f800000u;
+        for (int64_t i = 0; i < c->n; i++)
+            count += (fpl_float_bits(x[l * stride + i]) & 0x7f800000u) == 0x7f800000u;
     return count;
 }
 
@@ -76,84 +84,87 @@ static uint32_t band_amax(const struct matrix *m, int64_t lines, int64_t n, cons
         FPL_VEC(column_largest)(lines, m->stride, n, x, 1, columns);
         FPL_VEC(group_largest)(n, m->wide, columns, amax);
     }
-    for (int64_t g = tiles_of(n, m->wide); g % NL != 0; g++) amax[g] = 0.0f;
+    for (int64_t g = divide_up(n, m->wide); g < m->room; g++) amax[g] = 0.0f;
     return all;
 }
 
 /* Stochastic rounding: as many lines at once as there is room for their random bits. */
-static void random_rectangle(const struct matrix *m, struct rectangle t, rectangle_fn run) {
+static void random_rectangle(const struct matrix *m, struct rectangle *t, rectangle_fn run) {
     _Alignas(64) uint16_t random[2 * CHUNK_FLOATS + RANDOM_ROOM];
     const struct rounding *r = &m->rounding;
-    const uint64_t first = r->at->element + (uint64_t)(t.x - r->x);
-    const int64_t most = t.n == t.stride ? CHUNK_FLOATS / t.n : 1, lines = t.lines;
+    const uint64_t first = r->at->element + (uint64_t)(t->x - r->x);
+    const int64_t most = t->n == t->stride && t->n < CHUNK_FLOATS ? CHUNK_FLOATS / t->n : 1, lines = t->lines;
     for (int64_t l = 0; l < lines; l += most) {
-        t.lines = smaller(lines - l, most < 1 ? 1 : most);
-        t.random = random_halves(&m->keys, first + (uint64_t)(l * t.stride), t.lines * t.n, random);
-        t.random_stride = t.n;
-        run(&t);
-        t.x += t.lines * t.stride;
-        t.out += t.lines * t.stride;
+        t->lines = smaller(lines - l, most);
+        t->random = random_halves(&m->keys, first + (uint64_t)(l * t->stride), t->lines * t->n, random);
+        t->random_stride = t->n;
+        run(t);
+        t->x += t->lines * t->stride;
+        t->out += t->lines * t->stride;
     }
 }
 
-/* One band under its scales, one per `wide` columns; largest: bits of the chunk. */
-static void round_band(const struct matrix *m, struct rectangle t, uint32_t largest, float *quant) {
+/* Bands of up to `tall` lines with one scale per `wide` columns; each band has `room` of the
+ * `scales` scales (padding included). largest: bits of the largest magnitude of all. */
+static void round_bands(const struct matrix *m, const struct chunk *c, int64_t tall, int64_t wide,
+                        int64_t room, int64_t scales, uint32_t largest, float *quant, const float *dequant) {
     _Alignas(64) float column_quant[CHUNK], column_dequant[CHUNK];
     const struct rounding *r = &m->rounding;
-    const int64_t groups = tiles_of(t.n, t.wide);
-    const int grouped = t.wide % NL == 0 && t.n % NL == 0;
-    const rectangle_fn fast = FPL_VEC(fast_rectangle)(r, largest, grouped ? t.wide : 1);
-    if (fast != NULL && r->scaling.divide) FPL_VEC(inverses)(groups, quant, quant);
-    t.r = r;
-    t.quant = quant;
-    if (!grouped && t.wide > 1) {
-        FPL_VEC(spread)(t.n, t.wide, t.quant, column_quant);
-        FPL_VEC(spread)(t.n, t.wide, t.dequant, column_dequant);
-        t.quant = column_quant;
-        t.dequant = column_dequant;
-        t.wide = 1;
+    const int grouped = wide % NL == 0 && c->n % NL == 0, spread = !grouped && wide > 1;
+    const int64_t first = c->line * m->stride + c->column;
+    const rectangle_fn fast = FPL_VEC(fast_rectangle)(r, largest, grouped ? wide : 1);
+    const rectangle_fn run =
+        fast != NULL ? fast : FPL_VEC(any_rectangle)(r, largest >= 0x7f800000u, grouped ? wide : 1);
+    struct rectangle t = {.r = r, .stride = m->stride, .n = c->n, .wide = grouped ? wide : 1};
+    if (fast != NULL && r->scaling.divide) FPL_VEC(inverses)(scales, quant, quant);
+    for (int64_t l = 0; l < c->lines; l += tall, quant += room, dequant += room) {
+        t.x = r->x + first + l * m->stride;
+        t.out = m->out + first + l * m->stride;
+        t.lines = smaller(tall, c->lines - l);
+        t.quant = quant;
+        t.dequant = dequant;
+        if (spread) {
+            FPL_VEC(spread)(c->n, wide, quant, column_quant);
+            FPL_VEC(spread)(c->n, wide, dequant, column_dequant);
+            t.quant = column_quant;
+            t.dequant = column_dequant;
+        }
+        if (r->round.way == WAY_SR)
+            random_rectangle(m, &t, run);
+        else
+            run(&t);
     }
-    if (fast != NULL) fast(&t);
-    else if (r->round.way == WAY_SR) random_rectangle(m, t, FPL_VEC(any_rectangle)(r, largest >= 0x7f800000u, t.wide));
-    else FPL_VEC(any_rectangle)(r, largest >= 0x7f800000u, t.wide)(&t);
 }
 
+/* A chunk of whole groups. */
 static void quantize_bands(const struct matrix *m, const struct chunk *c) {
     _Alignas(64) float quant[CHUNK + NL], dequant[CHUNK + NL], amax[CHUNK + NL];
-    const int64_t first = c->line * m->stride + c->column, groups = tiles_of(c->n, m->wide);
-    const int64_t room = (groups + NL - 1) / NL * NL; /* of one band's scales */
+    const float *x = m->rounding.x + c->line * m->stride + c->column;
     uint32_t all = 0;
     int64_t l = 0, b = 0;
     do {
         const uint32_t largest =
-            band_amax(m, smaller(m->tall, c->lines - l), c->n, m->rounding.x + first + l * m->stride, amax + b);
+            band_amax(m, smaller(m->tall, c->lines - l), c->n, x + l * m->stride, amax + b);
         all = largest > all ? largest : all;
         l += m->tall;
-        b += room;
+        b += m->room;
     } while (l < c->lines);
     FPL_VEC(group_scales)(&m->rounding.scaling, b, amax, quant, dequant);
     if (all >= 0x7f800000u)
-        __atomic_fetch_add(m->nonfinite, count_nonfinite(c, m->stride, m->rounding.x + first), __ATOMIC_RELAXED);
-    for (l = 0, b = 0; l < c->lines; l += m->tall, b += room) {
-        const struct rectangle t = {.x = m->rounding.x + first + l * m->stride, .out = m->out + first + l * m->stride,
-                                    .stride = m->stride, .lines = smaller(m->tall, c->lines - l), .n = c->n,
-                                    .wide = m->wide, .dequant = dequant + b};
-        round_band(m, t, all, quant + b);
-    }
+        __atomic_fetch_add(m->nonfinite, count_nonfinite(c, m->stride, x), __ATOMIC_RELAXED);
+    round_bands(m, c, m->tall, m->wide, m->room, b, all, quant, dequant);
 }
 
 /* A chunk of a group that is wider than chunks. */
 static void quantize_part(const struct matrix *m, const struct chunk *c, const struct part *p) {
     _Alignas(64) float quant[NL], dequant[NL];
-    const int64_t first = c->line * m->stride + c->column;
-    const float *x = m->rounding.x + first;
+    const float *x = m->rounding.x + c->line * m->stride + c->column;
     const uint32_t all = FPL_VEC(largest_bits)(c->lines, m->stride, c->n, x);
-    if (all >= 0x7f800000u) __atomic_fetch_add(m->nonfinite, count_nonfinite(c, m->stride, x), __ATOMIC_RELAXED);
+    if (all >= 0x7f800000u)
+        __atomic_fetch_add(m->nonfinite, count_nonfinite(c, m->stride, x), __ATOMIC_RELAXED);
     nstore(quant, nset(p->quant));
     nstore(dequant, nset(p->dequant));
-    const struct rectangle t = {.x = x, .out = m->out + first, .stride = m->stride, .lines = c->lines, .n = c->n,
-                                .wide = CHUNK, .dequant = dequant};
-    round_band(m, t, all, quant);
+    round_bands(m, c, c->lines, CHUNK, NL, NL, all, quant, dequant);
 }
 
 /* ---- the matrix -------------------------------------------------------------------------------- */
@@ -162,9 +173,10 @@ static void quantize_part(const struct matrix *m, const struct chunk *c, const s
 static void chunk_tile(const void *job, int64_t tile, int thread) {
     (void)thread;
     const struct matrix *m = job;
-    const int64_t across = tiles_of(m->width, m->columns), high = m->bands * m->tall;
-    const int64_t line = tile / across * high, column = tile % across * m->columns;
-    const struct chunk c = {line, smaller(high, m->lines - line), column, smaller(m->columns, m->width - column)};
+    const int64_t high = m->bands * m->tall, row = m->across == 1 ? tile : tile / m->across;
+    const int64_t line = row * high, column = (tile - row * m->across) * m->columns;
+    const struct chunk c = {line, smaller(high, m->lines - line), column,
+                            smaller(m->columns, m->width - column)};
     quantize_bands(m, &c);
 }
 
@@ -172,7 +184,8 @@ static void part_tile(const void *job, int64_t tile, int thread) {
     (void)thread;
     const struct part *p = job;
     const int64_t column = tile * p->m->columns;
-    const struct chunk c = {p->group.line, p->group.lines, p->group.column + column, smaller(p->m->columns, p->group.n - column)};
+    const struct chunk c = {p->group.line, p->group.lines, p->group.column + column,
+                            smaller(p->m->columns, p->group.n - column)};
     quantize_part(p->m, &c, p);
 }
 
@@ -189,7 +202,8 @@ static void wide_groups(struct fpl_device *dev, const struct matrix *m) {
     const int scaled = !plan->identity && plan->granularity != FPL_UNSCALED;
     for (int64_t line = 0; line < m->lines; line += m->tall) {
         for (int64_t column = 0; column < m->width; column += m->wide) {
-            const struct chunk group = {line, smaller(m->tall, m->lines - line), column, smaller(m->wide, m->width - column)};
+            const struct chunk group = {line, smaller(m->tall, m->lines - line), column,
+                                        smaller(m->wide, m->width - column)};
             struct part p = {.m = m, .group = group, .quant = 1.0f, .dequant = 1.0f};
             if (scaled) {
                 const float amax[NL] = {amax_of(m, &group)};
@@ -204,8 +218,8 @@ static void wide_groups(struct fpl_device *dev, const struct matrix *m) {
 }
 
 /* Lay the operand out in terms of memory. */
-static struct matrix layout(const struct fpl_quantizer_plan *plan, int64_t rows, int64_t cols, int64_t row_stride,
-                            int64_t col_stride) {
+static struct matrix layout(const struct fpl_quantizer_plan *plan, int64_t rows, int64_t cols,
+                            int64_t row_stride, int64_t col_stride) {
     const int by_rows = col_stride == 1; /* a row of the operand is a line of memory */
     int64_t group_rows, group_cols;
     fpl_quantizer_group_shape(plan, rows, cols, &group_rows, &group_cols);
@@ -225,37 +239,35 @@ static struct matrix layout(const struct fpl_quantizer_plan *plan, int64_t rows,
     m.bands = 1;
     if (m.wide <= CHUNK) {
         const int64_t fit = CHUNK_FLOATS / m.tall < CHUNK ? CHUNK_FLOATS / m.tall : CHUNK;
-        m.columns = (fit < 128 ? 128 : fit) / m.wide * m.wide;
-        if (m.columns == 0) m.columns = m.wide;
-        const int64_t n = smaller(m.columns, m.width), room = (tiles_of(n, m.wide) + NL - 1) / NL * NL;
-        m.bands = smaller(CHUNK_FLOATS / (m.tall * n), CHUNK / room);
+        const int64_t most = fit < 128 ? 128 : fit;
+        m.columns = m.wide > most ? m.wide : m.wide == 1 ? most : most / m.wide * m.wide;
+        const int64_t n = smaller(m.columns, m.width);
+        m.room = (divide_up(n, m.wide) + NL - 1) / NL * NL;
+        m.bands = smaller(CHUNK_FLOATS / (m.tall * n), CHUNK / m.room);
         if (m.bands < 1) m.bands = 1;
     }
+    m.across = divide_up(m.width, m.columns);
     return m;
 }
 
-static double seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 int64_t FPL_VEC(quantize_matrix)(struct fpl_device *dev, const struct fpl_quantizer_plan *plan,
-                                 const struct fpl_random_at *at, int64_t rows, int64_t cols, int64_t row_stride,
-                                 int64_t col_stride, const float *x, float *out) {
+                                 const struct fpl_random_at *at, int64_t rows, int64_t cols,
+                                 int64_t row_stride, int64_t col_stride, const float *x, float *out) {
     if (rows <= 0 || cols <= 0) return 0;
-    const double start = fpl_cpu_profile ? seconds() : 0.0;
+    const uint64_t start = fpl_cpu_profile ? fpl_cpu_ticks() : 0;
     int64_t nonfinite = 0;
     struct matrix m = layout(plan, rows, cols, row_stride, col_stride);
     const struct chunk everything = {0, m.lines, 0, m.width};
     m.rounding.x = x;
     m.rounding = FPL_VEC(rounding)(plan, at, x, plan->two_level ? amax_of(&m, &everything) : 0.0f);
-    m.keys = philox_keys(at);
+    if (m.rounding.stochastic) m.keys = philox_keys(at);
     m.out = out;
     m.nonfinite = &nonfinite;
-    if (m.wide > CHUNK) wide_groups(dev, &m);
-    else for_tiles(dev, tiles_of(m.lines, m.bands * m.tall) * tiles_of(m.width, m.columns), chunk_tile, &m);
-    if (fpl_cpu_profile) fpl_cpu_profile_seconds += seconds() - start;
+    if (m.wide > CHUNK)
+        wide_groups(dev, &m);
+    else
+        for_tiles(dev, divide_up(m.lines, m.bands * m.tall) * m.across, chunk_tile, &m);
+    if (fpl_cpu_profile) fpl_cpu_profile_ticks += fpl_cpu_ticks() - start;
     return nonfinite;
 }
 
@@ -263,7 +275,8 @@ void FPL_VEC(quantize)(struct fpl_device *dev, int R, int64_t rows, int64_t cols
                        const float *x, float *out, int64_t *nonfinite) {
     for (int r = 0; r < R && dev->error.code == FPL_OK; r++) {
         const int64_t first = r * rows * cols;
-        const int64_t bad = FPL_VEC(quantize_matrix)(dev, &q[r].plan, &q[r].at, rows, cols, cols, 1, x + first, out + first);
+        const int64_t bad =
+            FPL_VEC(quantize_matrix)(dev, &q[r].plan, &q[r].at, rows, cols, cols, 1, x + first, out + first);
         if (nonfinite != NULL) nonfinite[r] += bad;
     }
 }

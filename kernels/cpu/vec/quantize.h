@@ -8,7 +8,7 @@
 /* Exactly fpl_quantize_reference (quantizer.h), which defines arguments and result; one of
  * the two strides is 1. */
 int64_t FPL_VEC(quantize_matrix)(struct fpl_device *dev, const struct fpl_quantizer_plan *plan,
-                                 const struct fpl_random_at *at, int64_t rows, int64_t cols, int64_t row_stride,
-                                 int64_t col_stride, const float *x, float *out);
+                                 const struct fpl_random_at *at, int64_t rows, int64_t cols,
+                                 int64_t row_stride, int64_t col_stride, const float *x, float *out);
 
 #endif

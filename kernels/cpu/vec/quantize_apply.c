@@ -5,12 +5,13 @@
  * that only the scalar definition covers.
  *
  * The fast forms are for the common case, rne with M >= 1 and saturation.  They do not divide:
- * with floats a < 1/s < b a few units apart, x a and x b enclose fl(x/s); rounding is monotone,
- * so where the exact x a + c and x b + c round to the same sum (a fused multiply-add each),
- * fl(x/s) + c does.  They differ for about one element in 2^(20-M), whose vectors are then
- * divided.  Where no element can exceed the largest value, nothing is clamped: by the rules
- * that divide by the largest value, x/s exceeds it by two roundings at most, which rounding to
- * M <= 20 bits undoes.
+ * with the floats a < 1/s < b next to each other but one, fl(x a) and fl(x b) enclose fl(x/s),
+ * because rounding is monotone; and where both round to one value of the format, so does
+ * whatever is between them.  They differ for about one element in 2^(20-M), whose vectors are
+ * then divided.  (Fused multiply-adds would save two multiplications and cost more: on Zen 5
+ * each occupies an adder too.)  Where no element can exceed the largest value, nothing is
+ * clamped: by the rules that divide by the largest value, x/s exceeds it by two roundings at
+ * most, which rounding to M <= 20 bits undoes.
  */
 #include "quantize_apply.h"
 
@@ -39,7 +40,8 @@ struct rounding FPL_VEC(rounding)(const struct fpl_quantizer_plan *plan, const s
 /* The element at x[at] under scales number g. */
 static float scalar_element(const struct rectangle *t, int64_t at, int64_t g) {
     const struct rounding *r = t->r;
-    const struct fpl_group_scale scale = {r->scaling.divide, t->quant[g], t->dequant[g], r->scaling.dequant_2};
+    const struct fpl_group_scale scale = {r->scaling.divide, t->quant[g], t->dequant[g],
+                                          r->scaling.dequant_2};
     float y = t->x[at];
     uint32_t random = 0;
     if (r->stochastic)
@@ -51,7 +53,8 @@ static float scalar_element(const struct rectangle *t, int64_t at, int64_t g) {
 
 static void scalar_rectangle(const struct rectangle *t) {
     for (int64_t l = 0; l < t->lines; l++)
-        for (int64_t i = 0; i < t->n; i++) t->out[l * t->stride + i] = scalar_element(t, l * t->stride + i, i / t->wide);
+        for (int64_t i = 0; i < t->n; i++)
+            t->out[l * t->stride + i] = scalar_element(t, l * t->stride + i, i / t->wide);
 }
 
 /* ---- every way ------------------------------------------------------------------------------------ */
@@ -65,10 +68,12 @@ VINLINE nu random_lanes(const uint16_t *random) {
 
 /* What a careful line adds. q: rounded magnitude before scaling back, out: after; lanes: left
  * to scalar_element. */
-VINLINE nf careful_steps(const struct rounding *r, nu magnitude, nf y, nf q, nf out, nu *sign, uint32_t *lanes) {
+VINLINE nf careful_steps(const struct rounding *r, nu magnitude, nf y, nf q, nf out, nu *sign,
+                         uint32_t *lanes) {
     *lanes = ~nlanes(nmore_i(nsetu(0x7f800000u), magnitude));
     if (!r->round.exact_sat) *lanes |= nlanes(nmore(y, nset(r->round.largest)));
-    if (r->plan->round.one_zero && !r->plan->identity) *sign = nselect(nequal_u((nu)q, nsetu(0)), nsetu(0), *sign);
+    if (r->plan->round.one_zero && !r->plan->identity)
+        *sign = nselect(nequal_u((nu)q, nsetu(0)), nsetu(0), *sign);
     if (!r->plan->post.identity) {
         *lanes |= nlanes(nmore(out, nset(r->post.largest)));
         out = vround_magnitude(&r->post, WAY_RNE, out, *sign, nsetu(0));
@@ -98,8 +103,10 @@ VINLINE void any_vector(const struct rectangle *t, int64_t at, const int64_t n, 
             const int lane = __builtin_ctz(lanes);
             if (lane < n) out[lane] = scalar_element(t, at + lane, t->wide > 1 ? g : g + lane);
         }
-    if (n == NL) nstore(t->out + at, out);
-    else nstore_n(t->out + at, out, n);
+    if (n == NL)
+        nstore(t->out + at, out);
+    else
+        nstore_n(t->out + at, out, n);
 }
 
 /* One scale per column: down the lines, with the scales of NL columns in registers. */
@@ -109,8 +116,10 @@ VINLINE void any_columns(const struct rectangle *t, const int way, const int div
         const int whole = i + NL <= t->n;
         for (int64_t l = 0; l < t->lines; l++) {
             const uint16_t *random = t->random + l * t->random_stride + i;
-            if (whole) any_vector(t, l * t->stride + i, NL, a, b, i, random, way, divide, careful);
-            else any_vector(t, l * t->stride + i, t->n - i, a, b, i, random, way, divide, careful);
+            if (whole)
+                any_vector(t, l * t->stride + i, NL, a, b, i, random, way, divide, careful);
+            else
+                any_vector(t, l * t->stride + i, t->n - i, a, b, i, random, way, divide, careful);
         }
     }
 }
@@ -121,17 +130,21 @@ VINLINE void any_groups(const struct rectangle *t, const int way, const int divi
         for (int64_t g = 0, i = 0; i < t->n; g++) {
             const nf a = nset(t->quant[g]), b = nset(t->dequant[g]);
             const int64_t end = i + t->wide < t->n ? i + t->wide : t->n;
-            for (; i < end; i += NL) any_vector(t, l * t->stride + i, NL, a, b, g, random + i, way, divide, careful);
+            for (; i < end; i += NL)
+                any_vector(t, l * t->stride + i, NL, a, b, g, random + i, way, divide, careful);
         }
     }
 }
 
 /* Eight forms of a way: [4 * grouped + 2 * divide + careful] */
 #define FORM(way, layout, divide, careful)                                                                   \
-    static void layout##_##way##_##divide##careful(const struct rectangle *t) { any_##layout(t, way, divide, careful); }
+    static void layout##_##way##_##divide##careful(const struct rectangle *t) {                              \
+        any_##layout(t, way, divide, careful);                                                               \
+    }
 #define FORMS(way)                                                                                           \
-    FORM(way, columns, 0, 0) FORM(way, columns, 0, 1) FORM(way, columns, 1, 0) FORM(way, columns, 1, 1)      \
-    FORM(way, groups, 0, 0) FORM(way, groups, 0, 1) FORM(way, groups, 1, 0) FORM(way, groups, 1, 1)
+    FORM(way, columns, 0, 0)                                                                                 \
+    FORM(way, columns, 0, 1) FORM(way, columns, 1, 0) FORM(way, columns, 1, 1) FORM(way, groups, 0, 0)       \
+        FORM(way, groups, 0, 1) FORM(way, groups, 1, 0) FORM(way, groups, 1, 1)
 #define FORM_ROW(way)                                                                                        \
     [way] = {columns_##way##_00, columns_##way##_01, columns_##way##_10, columns_##way##_11,                 \
              groups_##way##_00,  groups_##way##_01,  groups_##way##_10,  groups_##way##_11}
@@ -167,37 +180,35 @@ VINLINE nf clamp(nf x, float limit) {
 #endif
 }
 
-/* `count` vectors under scales a (the multiplier, or the lower inverse) and b (what scales
+/* One or two vectors (count) under scales a (the multiplier, or the lower inverse) and b (what scales
  * back), from x to out, `stride` apart. */
-VINLINE void fast_vectors(const struct vround *v, const int count, const float *x, float *out, int64_t stride, nf a,
-                          nf b, const int divide, const int clamped) {
-    const nf above = (nf)((nu)a + INVERSE_WIDTH);
-    nf from[4], c[4], sum[4];
-    uint32_t unsure = 0;
-    UNROLL(4)
+VINLINE void fast_vectors(const struct vround *v, const int count, const float *x, float *out, int64_t stride,
+                          nf a, nf b, const int divide, const int clamped) {
+    const nf above = (nf)((nu)a + 2u);
+    nf from[2], c[2], sum[2];
+    nmask unsure[2];
+    UNROLL(2)
     for (int u = 0; u < count; u++) {
         from[u] = nload(x + u * stride);
         nf y = from[u] * (divide ? above : a);
         if (clamped) y = clamp(y, v->largest);
         c[u] = magic(v, y);
-        if (divide && !clamped) {
-            sum[u] = nfma(from[u], above, c[u]);
-            unsure |= ndifferent(sum[u], nfma(from[u], a, c[u]));
-        } else {
-            sum[u] = y + c[u];
-            if (divide) unsure |= ndifferent(sum[u], clamp(from[u] * a, v->largest) + c[u]);
+        sum[u] = y + c[u];
+        if (divide) {
+            const nf low = clamped ? clamp(from[u] * a, v->largest) : from[u] * a;
+            unsure[u] = ndifferent(sum[u], low + c[u]);
         }
     }
-    if (divide && __builtin_expect(unsure != 0, 0)) {
+    if (divide && __builtin_expect(nany(unsure[0], unsure[count - 1]), 0)) {
         const nf s = nselect_f(nequal_u((nu)b, nsetu(0)), nset(INFINITY), b);
-        UNROLL(4)
+        UNROLL(2)
         for (int u = 0; u < count; u++) {
             const nf y = clamped ? clamp(from[u] / s, v->largest) : from[u] / s;
             c[u] = magic(v, y);
             sum[u] = y + c[u];
         }
     }
-    UNROLL(4)
+    UNROLL(2)
     for (int u = 0; u < count; u++) {
         nf back = (sum[u] - c[u]) * b;
         if (clamped) back = clamp(back, FPL_FLOAT_MAX);
@@ -206,8 +217,8 @@ VINLINE void fast_vectors(const struct vround *v, const int count, const float *
 }
 
 /* The same for the first n lanes of one vector. */
-VINLINE void fast_tail(const struct vround *v, int64_t n, const float *x, float *out, nf a, nf b, const int divide,
-                       const int clamped) {
+VINLINE void fast_tail(const struct vround *v, int64_t n, const float *x, float *out, nf a, nf b,
+                       const int divide, const int clamped) {
     float lanes[NL];
     nstore(lanes, nload_n(x, n));
     fast_vectors(v, 1, lanes, lanes, 0, a, b, divide, clamped);
@@ -223,7 +234,8 @@ VINLINE void fast_columns(const struct rectangle *t, const int divide, const int
         float *out = t->out + i;
         int64_t l = t->lines;
         if (i + NL > t->n) {
-            for (; l > 0; l--, x += stride, out += stride) fast_tail(&v, t->n - i, x, out, a, b, divide, clamped);
+            for (; l > 0; l--, x += stride, out += stride)
+                fast_tail(&v, t->n - i, x, out, a, b, divide, clamped);
             break;
         }
         for (; l >= 2; l -= 2, x += 2 * stride, out += 2 * stride)
@@ -232,24 +244,26 @@ VINLINE void fast_columns(const struct rectangle *t, const int divide, const int
     }
 }
 
-/* Groups of `vectors` vectors, n a multiple of NL. */
-VINLINE void fast_groups(const struct rectangle *t, const int divide, const int clamped, const int64_t vectors) {
+/* Groups of `vectors` vectors. */
+VINLINE void fast_group(const struct vround *v, const float *x, float *out, float quant, float dequant,
+                        const int64_t vectors, const int divide, const int clamped) {
+    const nf a = nset(quant), b = nset(dequant);
+    int64_t u = 0;
+    for (; u + 2 <= vectors; u += 2) fast_vectors(v, 2, x + u * NL, out + u * NL, NL, a, b, divide, clamped);
+    if (u < vectors) fast_vectors(v, 1, x + u * NL, out + u * NL, NL, a, b, divide, clamped);
+}
+
+/* Lines of groups of `vectors` vectors, the last of which may be cut off; n a multiple of NL. */
+VINLINE void fast_groups(const struct rectangle *t, const int divide, const int clamped,
+                         const int64_t vectors) {
     const struct vround v = t->r->round;
     for (int64_t l = 0; l < t->lines; l++) {
         const float *x = t->x + l * t->stride, *quant = t->quant, *dequant = t->dequant;
+        const float *last = x + t->n / NL / vectors * vectors * NL, *end = x + t->n;
         float *out = t->out + l * t->stride;
-        for (int64_t rest = t->n / NL; rest > 0;) {
-            const nf a = nset(*quant++), b = nset(*dequant++);
-            int64_t of_group = rest < vectors ? rest : vectors;
-            rest -= of_group;
-            for (; of_group >= 2; of_group -= 2, x += 2 * NL, out += 2 * NL)
-                fast_vectors(&v, 2, x, out, NL, a, b, divide, clamped);
-            if (of_group > 0) {
-                fast_vectors(&v, 1, x, out, NL, a, b, divide, clamped);
-                x += NL;
-                out += NL;
-            }
-        }
+        for (; x < last; x += vectors * NL, out += vectors * NL)
+            fast_group(&v, x, out, *quant++, *dequant++, vectors, divide, clamped);
+        if (x < end) fast_group(&v, x, out, *quant, *dequant, (end - x) / NL, divide, clamped);
     }
 }
 
@@ -274,16 +288,15 @@ static int in_range(const struct rounding *r, uint32_t largest_bits) {
     const struct fpl_quantizer_plan *p = r->plan;
     if (largest_bits >= 252u << 23 || p->largest < 1.0f || r->round.mbits > 20) return 0;
     return p->granularity != FPL_UNSCALED && !p->two_level &&
-           (p->scale_rule == FPL_SCALE_FP32 || p->scale_rule == FPL_SCALE_MUL || p->scale_rule == FPL_SCALE_RCEIL ||
-            p->scale_rule == FPL_SCALE_CEIL);
+           (p->scale_rule == FPL_SCALE_FP32 || p->scale_rule == FPL_SCALE_MUL ||
+            p->scale_rule == FPL_SCALE_RCEIL || p->scale_rule == FPL_SCALE_CEIL);
 }
 
 rectangle_fn FPL_VEC(fast_rectangle)(const struct rounding *r, uint32_t largest_bits, int64_t wide) {
     static const rectangle_fn columns[4] = {fast_columns_0, fast_columns_1, fast_columns_2, fast_columns_3};
     static const rectangle_fn groups[4] = {fast_groups_0, fast_groups_1, fast_groups_2, fast_groups_3};
     static const rectangle_fn groups_32[4] = {fast_32_0, fast_32_1, fast_32_2, fast_32_3};
-    /* emin: sums must not see that a tiny x/s is rounded to a multiple of 2^-149 */
-    if (r->round.way != WAY_MAGIC || r->careful || largest_bits >= 0x7f800000u || r->plan->round.emin < -64) return NULL;
+    if (r->round.way != WAY_MAGIC || r->careful || largest_bits >= 0x7f800000u) return NULL;
     const int variant = 2 * r->scaling.divide + !in_range(r, largest_bits);
     return wide == 1 ? columns[variant] : wide == 32 ? groups_32[variant] : groups[variant];
 }

@@ -14,19 +14,21 @@
 #include "../../../formats/quantizer.h"
 #include "native.h"
 
-#define QL (NL / 2)           /* blocks per vector */
+#define QL (NL / 2)              /* blocks per vector */
 #define RANDOM_ROOM (QL * 8 + 8) /* halves beyond n that random_halves may write */
 
 VINLINE void philox_store(nq c0, nq c1, nq c2, nq c3, uint16_t *out) {
     const nq low = nsetq(0xffffffffu);
     const nq first = (c0 & low) | c1 << 32, second = (c2 & low) | c3 << 32;
 #if defined(FPL_LEVEL_avx512)
-    const __m512i even = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), odd = _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15);
+    const __m512i even = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11),
+                  odd = _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15);
     _mm512_storeu_si512(out, _mm512_permutex2var_epi64((__m512i)first, even, (__m512i)second));
     _mm512_storeu_si512(out + 32, _mm512_permutex2var_epi64((__m512i)first, odd, (__m512i)second));
 #else
     for (int i = 0; i < QL; i++) {
-        const uint32_t w[4] = {(uint32_t)first[i], (uint32_t)(first[i] >> 32), (uint32_t)second[i], (uint32_t)(second[i] >> 32)};
+        const uint32_t w[4] = {(uint32_t)first[i], (uint32_t)(first[i] >> 32), (uint32_t)second[i],
+                               (uint32_t)(second[i] >> 32)};
         for (int h = 0; h < 8; h++) out[8 * i + h] = (uint16_t)(w[h / 2] >> (16 * (h & 1)));
     }
 #endif
@@ -48,7 +50,8 @@ static inline struct philox philox_keys(const struct fpl_random_at *at) {
 }
 
 /* Halves of elements first .. first + n - 1; returns where the first one lies in buf. */
-static inline const uint16_t *random_halves(const struct philox *p, uint64_t first, int64_t n, uint16_t *buf) {
+static inline const uint16_t *random_halves(const struct philox *p, uint64_t first, int64_t n,
+                                            uint16_t *buf) {
     const nq m0 = nsetq(0xd2511f53u), m1 = nsetq(0xcd9e8d57u);
     const int64_t offset = (int64_t)(first % 8);
     nq lane;

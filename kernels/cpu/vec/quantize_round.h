@@ -23,22 +23,34 @@
 #include "../../../formats/round.h"
 #include "native.h"
 
-enum way { WAY_SCALAR, WAY_NONE, WAY_MAGIC, WAY_RNE, WAY_RNA, WAY_RTZ, WAY_RUP, WAY_RDN, WAY_RTO, WAY_SR, WAYS };
+enum way {
+    WAY_SCALAR,
+    WAY_NONE,
+    WAY_MAGIC,
+    WAY_RNE,
+    WAY_RNA,
+    WAY_RTZ,
+    WAY_RUP,
+    WAY_RDN,
+    WAY_RTO,
+    WAY_SR,
+    WAYS
+};
 
 /* Constants of one struct fpl_round. */
 struct vround {
     int way, mbits, no_mantissa;
-    uint32_t emin_bits;           /* of 2^emin */
-    uint32_t low_bits;            /* of the quantum below 2^emin */
-    uint32_t mantissa;            /* M << 23 */
-    uint32_t shift;               /* MAGIC: makes 1.5 2^(k+23) of 2^(k+M) */
-    uint32_t drop, half, keep;    /* RNE: 23 - M, half a quantum less one unit, mask */
-    uint32_t flip;                /* M = 0: exponent parity of odd codes is that of field ^ flip */
-    uint32_t random_mask;         /* SR */
+    uint32_t emin_bits;        /* of 2^emin */
+    uint32_t low_bits;         /* of the quantum below 2^emin */
+    uint32_t mantissa;         /* M << 23 */
+    uint32_t shift;            /* MAGIC: makes 1.5 2^(k+23) of 2^(k+M) */
+    uint32_t drop, half, keep; /* RNE: 23 - M, half a quantum less one unit, mask */
+    uint32_t flip;             /* M = 0: exponent parity of odd codes is that of field ^ flip */
+    uint32_t random_mask;      /* SR */
     int sr_bits;
-    float below_magic;            /* RNE: 2^23 quanta of the range below 2^emin */
+    float below_magic; /* RNE: 2^23 quanta of the range below 2^emin */
     float largest;
-    int exact_sat;                /* overflow is sat: clamping y is all there is to it */
+    int exact_sat; /* overflow is sat: clamping y is all there is to it */
 };
 
 /* The fastest way that covers this rounder; WAY_SCALAR if none does. */
@@ -54,7 +66,8 @@ static inline int choose_way(const struct fpl_round *p) {
     const int extra = p->mode == FPL_RNA ? 1 : p->mode == FPL_SR ? p->sr_bits : 0;
     if (low < -126 || extra - low > 127 || M + 1 + extra > 30 || extra > 16) return WAY_SCALAR;
     static const int ways[FPL_ROUNDINGS] = {WAY_RNE, WAY_RNA, WAY_RTZ, WAY_RUP, WAY_RDN, WAY_RTO, WAY_SR};
-    if (ways[p->mode] >= WAY_RUP && ways[p->mode] <= WAY_RTO && low > 0) return WAY_SCALAR; /* t may underflow */
+    if (ways[p->mode] >= WAY_RUP && ways[p->mode] <= WAY_RTO && low > 0)
+        return WAY_SCALAR; /* t may underflow */
     return ways[p->mode];
 }
 
@@ -110,8 +123,10 @@ VINLINE nf vround_magnitude(const struct vround *v, const int way, nf y, nu sign
     const nu whole = nto_int(t);
     if (way == WAY_RTZ) return nto_float(whole) * (nf)k;
     nu up; /* one unit where the mode goes up from an inexact t */
-    if (way == WAY_RUP) up = (sign >> 31) ^ 1u;
-    else if (way == WAY_RDN) up = sign >> 31;
+    if (way == WAY_RUP)
+        up = (sign >> 31) ^ 1u;
+    else if (way == WAY_RDN)
+        up = sign >> 31;
     else {
         nu odd = whole;
         if (v->no_mantissa) odd = nselect(below, whole, exponents >> 23 ^ v->flip);

@@ -46,8 +46,8 @@ uint32_t FPL_VEC(largest_finite_bits)(int64_t lines, int64_t stride, int64_t n, 
 }
 
 /* `wide` vectors of columns at once: a cache line or more of every line. */
-VINLINE nu columns(int64_t lines, int64_t stride, int64_t n, const float *x, const int finite_only, float *out,
-                   const int wide) {
+VINLINE nu columns(int64_t lines, int64_t stride, int64_t n, const float *x, const int finite_only,
+                   float *out, const int wide) {
     nu m[4];
     UNROLL(4)
     for (int u = 0; u < wide; u++) m[u] = nsetu(0);
@@ -67,7 +67,8 @@ VINLINE nu columns(int64_t lines, int64_t stride, int64_t n, const float *x, con
     return all;
 }
 
-VINLINE uint32_t all_columns(int64_t lines, int64_t stride, int64_t n, const float *x, const int finite_only, float *out) {
+VINLINE uint32_t all_columns(int64_t lines, int64_t stride, int64_t n, const float *x, const int finite_only,
+                             float *out) {
     nu all = nsetu(0);
     int64_t i = 0;
     for (; i + 4 * NL <= n; i += 4 * NL)
@@ -76,7 +77,8 @@ VINLINE uint32_t all_columns(int64_t lines, int64_t stride, int64_t n, const flo
     return nlargest(all);
 }
 
-uint32_t FPL_VEC(column_largest)(int64_t lines, int64_t stride, int64_t n, const float *x, int finite_only, float *out) {
+uint32_t FPL_VEC(column_largest)(int64_t lines, int64_t stride, int64_t n, const float *x, int finite_only,
+                                 float *out) {
     return finite_only ? all_columns(lines, stride, n, x, 1, out) : all_columns(lines, stride, n, x, 0, out);
 }
 
@@ -138,9 +140,12 @@ VINLINE uint32_t whole_groups(int64_t groups, const int64_t wide, const float *x
 uint32_t FPL_VEC(group_largest)(int64_t n, int64_t width, const float *x, float *out) {
     const int64_t groups = width % NL == 0 ? n / width : 0;
     uint32_t all;
-    if (width == 32) all = whole_groups(groups, 32 / NL, x, out);
-    else if (width == 16) all = whole_groups(groups, 16 / NL, x, out);
-    else all = whole_groups(groups, width / NL, x, out);
+    if (width == 32)
+        all = whole_groups(groups, 32 / NL, x, out);
+    else if (width == 16)
+        all = whole_groups(groups, 16 / NL, x, out);
+    else
+        all = whole_groups(groups, width / NL, x, out);
     for (int64_t first = groups * width; first < n; first += width) {
         const int64_t end = first + width < n ? first + width : n;
         uint32_t m = 0;
@@ -159,7 +164,8 @@ void FPL_VEC(spread)(int64_t n, int64_t width, const float *groups, float *out) 
     int64_t i = 0;
     if (width % NL == 0)
         for (; i < n; groups++)
-            for (const int64_t end = i + width < padded ? i + width : padded; i < end; i += NL) nstore(out + i, nset(*groups));
+            for (const int64_t end = i + width < padded ? i + width : padded; i < end; i += NL)
+                nstore(out + i, nset(*groups));
     for (; i < n; groups++)
         for (const int64_t end = i + width < n ? i + width : n; i < end; i++) out[i] = *groups;
     for (; i < padded; i++) out[i] = 1.0f;
@@ -180,7 +186,8 @@ struct scaling FPL_VEC(scaling)(const struct fpl_quantizer_plan *plan, float ama
 }
 
 /* Any rule, one group after the other. */
-static void scalar_scales(const struct scaling *s, int64_t n, const float *amax, float *quant, float *dequant) {
+static void scalar_scales(const struct scaling *s, int64_t n, const float *amax, float *quant,
+                          float *dequant) {
     for (int64_t g = 0; g < n; g++) {
         const struct fpl_group_scale one = fpl_group_scale(s->plan, amax[g], s->s_enc);
         quant[g] = one.quant;
@@ -234,14 +241,17 @@ VINLINE void power_scales(const struct power_rule *r, nf amax, float *quant, flo
     nstore(dequant, nselect_f(zero, nset(1.0f), power(field)));
 }
 
-void FPL_VEC(group_scales)(const struct scaling *s, int64_t n, const float *amax, float *quant, float *dequant) {
+void FPL_VEC(group_scales)(const struct scaling *s, int64_t n, const float *amax, float *quant,
+                           float *dequant) {
     const int rule = s->plan->scale_rule;
-    if (s->plan->granularity == FPL_UNSCALED || s->plan->two_level || rule == FPL_SCALE_FORMAT || rule == FPL_SCALE_P3109) {
+    if (s->plan->granularity == FPL_UNSCALED || s->plan->two_level || rule == FPL_SCALE_FORMAT ||
+        rule == FPL_SCALE_P3109) {
         scalar_scales(s, n, amax, quant, dequant);
         return;
     }
     if (rule == FPL_SCALE_FP32 || rule == FPL_SCALE_MUL) {
-        for (int64_t g = 0; g < n; g += NL) ratio_scales(s, rule == FPL_SCALE_MUL, nload(amax + g), quant + g, dequant + g);
+        for (int64_t g = 0; g < n; g += NL)
+            ratio_scales(s, rule == FPL_SCALE_MUL, nload(amax + g), quant + g, dequant + g);
         return;
     }
     const struct power_rule r = power_rule(s->plan);
@@ -257,5 +267,5 @@ void FPL_VEC(group_scales)(const struct scaling *s, int64_t n, const float *amax
 }
 
 void FPL_VEC(inverses)(int64_t n, const float *quant, float *out) {
-    for (int64_t g = 0; g < n; g += NL) nstore(out + g, (nf)((nu)(1.0f / nload(quant + g)) - INVERSE_WIDTH / 2u));
+    for (int64_t g = 0; g < n; g += NL) nstore(out + g, (nf)((nu)(1.0f / nload(quant + g)) - 1u));
 }

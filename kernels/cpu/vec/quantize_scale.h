@@ -19,13 +19,11 @@ struct scaling FPL_VEC(scaling)(const struct fpl_quantizer_plan *plan, float ama
 
 /* quant and dequant of n groups from their amax (finite magnitudes); arrays have room for
  * whole vectors. */
-void FPL_VEC(group_scales)(const struct scaling *s, int64_t n, const float *amax, float *quant, float *dequant);
+void FPL_VEC(group_scales)(const struct scaling *s, int64_t n, const float *amax, float *quant,
+                           float *dequant);
 
-/* A float below 1/quant such that for every x, x times it and x times the float INVERSE_WIDTH
- * units above it enclose fl(x/quant) where that is a normal number: two units from
- * fl(1/quant) are at least 1.5 units from 1/quant, more than the 2^-24 of a rounding.
- * A NaN where quant is infinite. */
-#define INVERSE_WIDTH 4u
+/* The float below fl(1/quant), which is below 1/quant; the second float above it is above
+ * (quantize_apply.c).  A NaN where quant is infinite. */
 void FPL_VEC(inverses)(int64_t n, const float *quant, float *out);
 
 /* The largest magnitude's bits (0x7f800000 or more: something is not finite). */
@@ -35,7 +33,8 @@ uint32_t FPL_VEC(largest_finite_bits)(int64_t lines, int64_t stride, int64_t n, 
 
 /* Per column over `lines` lines: magnitude bits, as floats; finite_only: others count as 0.
  * Returns the largest of all. */
-uint32_t FPL_VEC(column_largest)(int64_t lines, int64_t stride, int64_t n, const float *x, int finite_only, float *out);
+uint32_t FPL_VEC(column_largest)(int64_t lines, int64_t stride, int64_t n, const float *x, int finite_only,
+                                 float *out);
 
 /* Largest magnitude bits of each group of `width` consecutive floats of x[n] (the last may be
  * shorter); returns the largest of all. */

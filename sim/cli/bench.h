@@ -52,6 +52,7 @@ struct fpl_sgemm;
 struct fpl_sgemm *fpl_sgemm_create(void);                 /* NULL: no memory */
 double fpl_sgemm_seconds(struct fpl_sgemm *s, int times); /* of `times` products */
 double fpl_sgemm_flop(void);                              /* of one */
+const char *fpl_sgemm_core(void); /* the kernels that OpenBLAS chose for this processor */
 void fpl_sgemm_free(struct fpl_sgemm *s);
 
 /* One training configuration, ready to do steps. */

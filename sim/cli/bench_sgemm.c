@@ -56,6 +56,8 @@ double fpl_sgemm_seconds(struct fpl_sgemm *s, int times) {
     return fpl_clock() - start;
 }
 
+const char *fpl_sgemm_core(void) { return openblas_get_corename(); }
+
 void fpl_sgemm_free(struct fpl_sgemm *s) {
     if (s == NULL) return;
     free(s->a);

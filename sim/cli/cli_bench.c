@@ -23,6 +23,7 @@
 struct arguments {
     int json, quick, serve;
     const char *baseline, *junit;
+    const char *tolerance_text;
     double tolerance;
 };
 
@@ -39,7 +40,6 @@ static const struct argp_option options[] = {
 
 static error_t parse(int key, char *arg, struct argp_state *state) {
     struct arguments *a = state->input;
-    char *end;
     switch (key) {
     case 'j':
         a->json = 1;
@@ -57,11 +57,19 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         a->serve = 1;
         return 0;
     case 't':
-        a->tolerance = strtod(arg, &end);
-        return *arg != '\0' && *end == '\0' && a->tolerance >= 0.0 && a->tolerance <= 1.0 ? 0 : EINVAL;
+        a->tolerance_text = arg;
+        return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
+}
+
+static enum fpl_code read_tolerance(struct arguments *a, struct fpl_error *err) {
+    char *end;
+    a->tolerance = strtod(a->tolerance_text, &end);
+    if (end != a->tolerance_text && *end == '\0' && a->tolerance >= 0.0 && a->tolerance <= 1.0) return FPL_OK;
+    return fpl_fail(err, FPL_INVALID, "bench: --tolerance '%.40s' is not a number from 0 to 1",
+                    a->tolerance_text);
 }
 
 /* ---- times and rows --------------------------------------------------------------------------- */
@@ -122,14 +130,18 @@ static void print_table(const struct fpl_bench *b) {
     struct fpl_record machine;
     memset(&machine, 0, sizeof machine);
     fpl_machine_describe(&machine);
-    printf("%s, one core, %s, %s\nsgemm 1024^3, OpenBLAS, one thread: %.1f GFLOP/s\n\n", machine.cpu,
-           fpl_simd_level(), machine.compiler, 1e-9 * b->sgemm);
+    printf("%s, one core, %s, %s\nsgemm 1024^3, OpenBLAS (%s kernels), one thread: %.1f GFLOP/s\n\n",
+           machine.cpu, fpl_simd_level(), machine.compiler, fpl_sgemm_core(), 1e-9 * b->sgemm);
     printf("%-38s %12s %-9s %8s of %-14s %7s\n", "", "value", "", "ratio", "peer", "spread");
     for (int i = 0; i < b->count; i++) {
         const struct fpl_bench_row *r = &b->row[i];
-        const int digits = r->value >= 1000.0 ? 0 : r->value >= 10.0 ? 1 : 3;
-        printf("%-38s %12.*f %-9s %8.3f of %-14s %6.1f%%\n", r->name, digits, r->value, r->unit, r->ratio,
-               r->peer, 100.0 * r->spread);
+        const int share = strcmp(r->unit, "share") == 0;
+        const double value = share ? 100.0 * r->value : r->value;
+        printf("%-38s %12.*f %-9s %8.3f of %-14s %6.1f%%\n", r->name,
+               value >= 1000.0 ? 0
+               : share         ? 1
+                               : 2,
+               value, share ? "%" : r->unit, r->ratio, r->peer, 100.0 * r->spread);
     }
 }
 
@@ -145,10 +157,10 @@ static enum fpl_code print_json(const struct fpl_bench *b, struct fpl_error *err
     fpl_machine_describe(&m);
     json_t *rows = json_array();
     for (int i = 0; i < b->count; i++) json_array_append_new(rows, row_json(&b->row[i]));
-    json_t *root =
-        json_pack("{s:s, s:{s:s, s:s, s:s, s:s, s:s, s:i, s:f}, s:o}", "schema", "fplaw-bench/1", "machine",
-                  "host", m.host, "cpu", m.cpu, "compiler", m.compiler, "simd", fpl_simd_level(), "revision",
-                  fpl_cli_revision, "numerics", FPL_NUMERICS, "sgemm_gflops", 1e-9 * b->sgemm, "rows", rows);
+    json_t *root = json_pack("{s:s, s:{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:f}, s:o}", "schema",
+                             "fplaw-bench/1", "machine", "host", m.host, "cpu", m.cpu, "compiler", m.compiler,
+                             "simd", fpl_simd_level(), "blas", fpl_sgemm_core(), "revision", fpl_cli_revision,
+                             "numerics", FPL_NUMERICS, "sgemm_gflops", 1e-9 * b->sgemm, "rows", rows);
     char *text = root != NULL ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) : NULL;
     json_decref(root);
     if (text == NULL) return fpl_fail(err, FPL_SYSTEM, "bench: out of memory");
@@ -205,9 +217,26 @@ static enum fpl_code load_baseline(const char *path, json_t **root, struct fpl_e
                     path);
 }
 
+static void add_attribute(struct fpl_text *xml, const char *name, const char *value) {
+    fpl_text_add(xml, " %s=\"", name);
+    for (; *value != '\0'; value++) {
+        if (strchr("<>&\"'", *value) != NULL || (unsigned char)*value < 32)
+            fpl_text_add(xml, "&#%d;", *value);
+        else
+            fpl_text_append(xml, value, 1);
+    }
+    fpl_text_add(xml, "\"");
+}
+
 static void add_case(struct fpl_text *xml, const char *name, const char *why) {
-    fpl_text_add(xml, "  <testcase classname=\"fplaw.bench\" name=\"%s\">", name);
-    if (why[0] != '\0') fpl_text_add(xml, "<failure message=\"%s\"/>", why);
+    fpl_text_add(xml, "  <testcase classname=\"fplaw.bench\"");
+    add_attribute(xml, "name", name);
+    fpl_text_add(xml, ">");
+    if (why[0] != '\0') {
+        fpl_text_add(xml, "<failure");
+        add_attribute(xml, "message", why);
+        fpl_text_add(xml, "/>");
+    }
     fpl_text_add(xml, "</testcase>\n");
 }
 
@@ -259,6 +288,7 @@ int fpl_cmd_bench(int argc, char **argv) {
         fpl_fail(&err, FPL_INVALID, "bench: --junit tells a comparison and needs --baseline FILE");
         return fpl_cli_fail(&err);
     }
+    if (a.tolerance_text != NULL && read_tolerance(&a, &err) != FPL_OK) return fpl_cli_fail(&err);
     if (a.baseline != NULL && load_baseline(a.baseline, &baseline, &err) != FPL_OK) return fpl_cli_fail(&err);
     bench.quick = a.quick;
     enum fpl_code code = run_all(&bench, &err);

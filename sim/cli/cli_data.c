@@ -39,7 +39,9 @@ static enum fpl_code convert(const struct arguments *a, struct fpl_error *err) {
         return fpl_fail(err, FPL_INVALID,
                         "data: %s; `fplaw data --tokenizer bytes OUT.bin TEXT...` is expected",
                         a->count == 0 ? "no output file" : "no text");
-    if (fpl_data_tokenize_bytes(a->name + 1, a->count - 1, a->name[0], err) == FPL_OK) return FPL_OK;
+    fpl_cli_catch_signals();
+    if (fpl_data_tokenize_bytes(a->name + 1, a->count - 1, a->name[0], &fpl_cli_signal, err) == FPL_OK)
+        return FPL_OK;
     return fpl_fail_at(err, "data");
 }
 

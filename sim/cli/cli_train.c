@@ -203,9 +203,7 @@ static void print_summary(const struct fpl_config *c, const struct fpl_record *r
     printf("machine    %s, %s\n", r->backend, r->variants);
 }
 
-static enum fpl_code write_record(const struct arguments *a, const struct fpl_record *r, const char *json,
-                                  struct fpl_error *err) {
-    (void)r;
+static enum fpl_code write_record(const struct arguments *a, const char *json, struct fpl_error *err) {
     if (a->out == NULL) return FPL_OK;
     struct fpl_text path = {0};
     fpl_text_add(&path, "%s/record.json", a->out);
@@ -215,26 +213,35 @@ static enum fpl_code write_record(const struct arguments *a, const struct fpl_re
     return code;
 }
 
-/* Train, then write and print the record. A signal's status wins over success, not over errors. */
+/* The record goes to its file and to standard output, each whether or not the other takes it. */
+static enum fpl_code tell(const struct arguments *a, const struct fpl_config *c, const struct fpl_record *r,
+                          struct fpl_error *err) {
+    char *json = fpl_record_to_json(r);
+    if (json == NULL) return fpl_fail(err, FPL_SYSTEM, "train: no memory for the record");
+    const enum fpl_code code = write_record(a, json, err);
+    if (a->json)
+        printf("%s\n", json);
+    else
+        print_summary(c, r);
+    free(json);
+    return code;
+}
+
+/* Train, then write and print the record, also that of a run whose last checkpoint failed.  Of
+ * two errors the first is told; a signal's status wins over success, not over errors. */
 static enum fpl_code train(const struct arguments *a, const struct fpl_config *c, const struct fpl_data *data,
                            const struct fpl_train_options *o, struct fpl_error *err) {
     struct fpl_record record;
-    struct fpl_error stopped = {FPL_OK, ""};
+    struct fpl_error untold = {FPL_OK, ""};
     enum fpl_code code = fpl_train(c, 1, data, o, &record, err);
     fpl_cli_progress_end();
-    if (code == FPL_STOPPED) stopped = *err;
-    if (code == FPL_OK || code == FPL_STOPPED) {
-        char *json = fpl_record_to_json(&record);
-        code = json != NULL ? write_record(a, &record, json, err)
-                            : fpl_fail(err, FPL_SYSTEM, "train: no memory for the record");
-        if (code == FPL_OK && a->json) printf("%s\n", json);
-        if (code == FPL_OK && !a->json) print_summary(c, &record);
-        free(json);
+    if (record.id[0] != '\0' && tell(a, c, &record, &untold) != FPL_OK &&
+        (code == FPL_OK || code == FPL_STOPPED)) {
+        *err = untold;
+        code = untold.code;
     }
     fpl_record_free(&record);
-    if (code != FPL_OK || stopped.code == FPL_OK) return code;
-    *err = stopped;
-    return stopped.code;
+    return code;
 }
 
 /* Nothing should be trained for a directory that takes no files. */

@@ -19,6 +19,7 @@
 #ifndef FPL_DATA_H
 #define FPL_DATA_H
 
+#include <signal.h>
 #include <stdint.h>
 
 #include "../../formats/error.h"
@@ -55,8 +56,9 @@ int64_t fpl_data_held_out(const struct fpl_data *d, int64_t first, int64_t count
 
 /* Bytes of text files to an llm.c token shard (256 int32 header, magic 20240520, version 1,
  * count, then uint16), written whole or not at all.  A text "-" is standard input; out must be
- * the name of a file. */
+ * the name of a file.  stop (may be NULL) as in train.h: becomes a signal number, then
+ * FPL_STOPPED and no trace of the shard. */
 enum fpl_code fpl_data_tokenize_bytes(const char *const *files, int count, const char *out,
-                                      struct fpl_error *err);
+                                      const volatile sig_atomic_t *stop, struct fpl_error *err);
 
 #endif

@@ -3,12 +3,14 @@
  * Texts may be pipes of unknown length, so the shard is written as it is read, into a
  * temporary file beside it, and its header last; then sync, rename, sync of the directory, as
  * sim/base/file.h does for what fits in memory.  At every moment the shard's name is
- * absent, the old file or the new one.
+ * absent, the old file or the new one.  A signal that the caller counts in *stop is looked for
+ * before every part, and twice a second while a pipe has none.
  */
 #include "data.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +19,7 @@
 
 #include "shard.h"
 
-enum { PART = 1 << 14 };
+enum { PART = 1 << 14, PATIENCE = 500 /* milliseconds */ };
 
 static int write_all(int fd, const uint8_t *p, size_t size) {
     while (size > 0) {
@@ -34,11 +36,19 @@ static enum fpl_code cannot_write(const char *out, int reason, struct fpl_error 
     return fpl_fail(err, FPL_SYSTEM, "%s: cannot be written: %s", out, strerror(reason));
 }
 
+static enum fpl_code stopped(const char *out, const volatile sig_atomic_t *stop, struct fpl_error *err) {
+    return fpl_fail(err, FPL_STOPPED, "%s: not written: stopped by signal %d", out, (int)*stop);
+}
+
 /* One open text, all of it; *count grows by its bytes. */
 static enum fpl_code convert(int in, const char *name, int fd, const char *out, int64_t *count,
-                             struct fpl_error *err) {
+                             const volatile sig_atomic_t *stop, struct fpl_error *err) {
     uint8_t text[PART], tokens[2 * PART];
     for (;;) {
+        struct pollfd source = {.fd = in, .events = POLLIN};
+        if (stop != NULL && *stop != 0) return stopped(out, stop, err);
+        const int ready = poll(&source, 1, PATIENCE);
+        if (ready == 0 || (ready < 0 && errno == EINTR)) continue;
         ssize_t n = read(in, text, sizeof text);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0)
@@ -73,20 +83,21 @@ static int write_header(int fd, int64_t count) {
 }
 
 static enum fpl_code write_shard(int fd, const char *const *files, int count, const char *out,
-                                 struct fpl_error *err) {
+                                 const volatile sig_atomic_t *stop, struct fpl_error *err) {
     int reason = write_header(fd, 0);
     if (reason != 0) return cannot_write(out, reason, err);
     int64_t tokens = 0;
     for (int k = 0; k < count; k++) {
         int standard = strcmp(files[k], "-") == 0;
         int in = standard ? STDIN_FILENO : open(files[k], O_RDONLY | O_CLOEXEC);
+        if (in < 0 && errno == EINTR && stop != NULL && *stop != 0) return stopped(out, stop, err);
         if (in < 0)
             return fpl_fail(err,
                             errno == ENOENT || errno == ENOTDIR || errno == ENAMETOOLONG || errno == ELOOP
                                 ? FPL_INVALID
                                 : FPL_SYSTEM,
                             "%s: cannot be opened: %s", files[k], strerror(errno));
-        enum fpl_code code = convert(in, standard ? "standard input" : files[k], fd, out, &tokens, err);
+        enum fpl_code code = convert(in, standard ? "standard input" : files[k], fd, out, &tokens, stop, err);
         if (!standard) close(in);
         if (code != FPL_OK) return code;
     }
@@ -114,7 +125,7 @@ static void sync_directory_of(const char *path) {
 }
 
 enum fpl_code fpl_data_tokenize_bytes(const char *const *files, int count, const char *out,
-                                      struct fpl_error *err) {
+                                      const volatile sig_atomic_t *stop, struct fpl_error *err) {
     struct stat st;
     if (*out == '\0') return fpl_fail(err, FPL_INVALID, "an empty name is found where a shard's is expected");
     if (strcmp(out, "-") == 0 || (stat(out, &st) == 0 && !S_ISREG(st.st_mode)))
@@ -137,7 +148,8 @@ enum fpl_code fpl_data_tokenize_bytes(const char *const *files, int count, const
     }
     snprintf(temporary, room, "%s.XXXXXX", target);
     int fd = mkostemp(temporary, O_CLOEXEC);
-    enum fpl_code code = fd < 0 ? cannot_write(out, errno, err) : write_shard(fd, files, count, out, err);
+    enum fpl_code code =
+        fd < 0 ? cannot_write(out, errno, err) : write_shard(fd, files, count, out, stop, err);
     if (fd >= 0) {
         if (close(fd) != 0 && code == FPL_OK) code = cannot_write(out, errno, err);
         if (code == FPL_OK && rename(temporary, target) != 0) code = cannot_write(out, errno, err);

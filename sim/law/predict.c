@@ -114,21 +114,27 @@ static void warn_outside(struct fpl_answer *out, const char *name, double x, con
     out->outside = fmax(out->outside, octaves);
 }
 
+/* Parameters and tokens are counts: outside 1 to this a law says nothing, and its powers leave
+ * the range of double. */
+#define MOST_COUNT 1e30
+
 static enum fpl_code check_point(const struct fpl_point_at *at, struct fpl_error *err) {
     const struct {
         const char *name;
-        double value, least;
-        int needed;
-    } parts[] = {{"N", at->N, 0.0, 1},
-                 {"D", at->D, 0.0, 1},
-                 {"lr", at->lr, 0.0, 0},
-                 {"batch_tokens", at->batch_tokens, 0.0, 0},
-                 {"block", at->block, 0.0, 0}};
+        double value;
+        int count;
+    } parts[] = {{"N", at->N, 1},
+                 {"D", at->D, 1},
+                 {"lr", at->lr, 0},
+                 {"batch_tokens", at->batch_tokens, 0},
+                 {"block", at->block, 0}};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-        if (isnan(parts[i].value) && !parts[i].needed) continue;
-        if (!(isfinite(parts[i].value) && parts[i].value > parts[i].least))
-            return fpl_fail(err, FPL_INVALID, "%s: found %g, expected a positive number", parts[i].name,
-                            parts[i].value);
+        const double x = parts[i].value;
+        if (parts[i].count && !(x >= 1.0 && x <= MOST_COUNT))
+            return fpl_fail(err, FPL_INVALID, "%s: found %g, accepted is 1 to %g", parts[i].name, x,
+                            MOST_COUNT);
+        if (!isnan(x) && !(isfinite(x) && x > 0.0))
+            return fpl_fail(err, FPL_INVALID, "%s: found %g, expected a positive number", parts[i].name, x);
     }
     if ((!isnan(at->E) && !(at->E >= 0.0 && at->E <= 64.0)) ||
         (!isnan(at->M) && !(at->M >= 0.0 && at->M <= 64.0)))

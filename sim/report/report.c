@@ -13,6 +13,8 @@
 #include "figures.h"
 #include "sections.h"
 
+enum { LARGEST_FIT = 256 << 20 }; /* bytes of a FIT.json */
+
 static int is_directory(const char *path) {
     struct stat st;
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
@@ -61,11 +63,14 @@ static enum fpl_code read_fit(struct fpl_report_inputs *in, const char *path, st
         return fpl_fail(err, FPL_INVALID, "report: %s: more than %d fits; at most that many are accepted",
                         path, FPL_REPORT_FITS);
     struct fpl_fit_file *f = &in->fit_file[in->fit_files];
-    enum fpl_code code = fpl_fits_read(path, &f->fits, &f->count, err);
+    char *text = NULL;
+    size_t size;
+    enum fpl_code code = fpl_file_read(path, LARGEST_FIT, &text, &size, err); /* once: it may be a pipe */
+    if (code == FPL_OK) code = fpl_fits_parse(path, text, size, &f->fits, &f->count, err);
+    if (code == FPL_OK && (f->json = json_loadb(text, size, 0, NULL)) == NULL)
+        code = fpl_fail(err, FPL_SYSTEM, "report: %s: out of memory", path); /* it has just been parsed */
+    free(text);
     if (code != FPL_OK) return code;
-    json_error_t problem;
-    f->json = json_load_file(path, 0, &problem);
-    if (f->json == NULL) return fpl_fail(err, FPL_INVALID, "%s:%d: %s", path, problem.line, problem.text);
     snprintf(f->path, sizeof f->path, "%s", path);
     in->fit_files++;
     return FPL_OK;

@@ -290,22 +290,32 @@ static enum fpl_code stop(struct fpl_trainer *t, struct fpl_error *err) {
 }
 
 /* The held-out loss decides the status of what is left. */
-static enum fpl_code finish(struct fpl_trainer *t, struct fpl_error *err) {
-    int done = 1;
-    enum fpl_code code = save(t, err);
-    if (code != FPL_OK || !fpl_trainer_active(t)) return code;
+static enum fpl_code evaluate_the_end(struct fpl_trainer *t, int *done, struct fpl_error *err) {
     int64_t *before = calloc((size_t)t->R, sizeof *before);
     if (before == NULL) return fpl_fail(err, FPL_SYSTEM, "no memory for an evaluation");
     for (int r = 0; r < t->R; r++) before[r] = t->replica[r].nonfinite;
-    code = fpl_evaluate(t, &done, err);
-    for (int r = 0; code == FPL_OK && done && r < t->R; r++) {
+    const enum fpl_code code = fpl_evaluate(t, done, err);
+    for (int r = 0; code == FPL_OK && *done && r < t->R; r++) {
         struct fpl_replica *p = &t->replica[r];
         if (p->status != FPL_RUN_OK) continue;
         p->status = fpl_watch_end(&p->watch, t->step, p->last.loss, p->nonfinite - before[r], p->why);
     }
     free(before);
+    return code;
+}
+
+/* A last checkpoint that cannot be written (a full disk) is an error, but no reason to lose what
+ * was trained: the run ends, and is told, as if it had been. */
+static enum fpl_code finish(struct fpl_trainer *t, struct fpl_error *err) {
+    struct fpl_error unsaved = {FPL_OK, ""};
+    int done = 1;
+    (void)save(t, &unsaved);
+    const enum fpl_code code = fpl_trainer_active(t) ? evaluate_the_end(t, &done, err) : FPL_OK;
     if (code != FPL_OK) return code;
-    return done ? FPL_OK : stop(t, err);
+    if (!done) return stop(t, err);
+    t->finished = 1;
+    if (unsaved.code != FPL_OK) *err = unsaved;
+    return unsaved.code;
 }
 
 static enum fpl_code run(struct fpl_trainer *t, struct fpl_error *err) {
@@ -390,7 +400,7 @@ enum fpl_code fpl_train(const struct fpl_config *configs, int R, const struct fp
     if (code == FPL_OK && options->checkpoint != NULL)
         code = fpl_checkpoint_read(&t, options->checkpoint, &found, err);
     if (code == FPL_OK) code = run(&t, err);
-    if (code == FPL_OK || code == FPL_STOPPED) {
+    if (t.finished || code == FPL_STOPPED) {
         bring_time_forward(&t);
         for (int r = 0; r < R; r++) {
             const enum fpl_code filled = fill_record(&t, &t.replica[r], &energy, &records[r], err);

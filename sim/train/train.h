@@ -36,7 +36,9 @@ struct fpl_train_options {
 /* Train R configurations of one shape side by side: equal model, data, steps, batch, betas,
  * eps, clip, evaluation; recipe, seed, rates, schedule and decay may differ.
  * data was opened for the configurations' seq and data_seed.  records[R] are always filled or
- * empty (free each), whether or not a run diverged; after FPL_STOPPED they say how far it got.
+ * empty (free each; an empty one has no id), whether or not a run diverged; after FPL_STOPPED
+ * they say how far it got.  They are also filled when all went well but the last checkpoint,
+ * which is then the error.
  * A checkpoint of the same configurations is resumed; one of others, or a damaged one, is an
  * error and stays as it is.  D beyond the source's training tokens is refused: repeated data
  * is not modelled.

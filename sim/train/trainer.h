@@ -36,6 +36,7 @@ struct fpl_trainer {
     struct fpl_replica *replica; /* [R] */
     int64_t seq, steps, batch_sequences, micro_sequences, chunk_sequences;
     int64_t step;                  /* done */
+    int finished;                  /* trained and evaluated to the end */
     double seconds, train_seconds; /* over all sessions */
     double resumed;                /* clock value when `seconds` was last true */
 

@@ -364,7 +364,9 @@ bad 2 'format.*e4mm3|e4mm3' "$FPLAW" predict capybara:paper N=1e9 D=1e11 format=
 bad 2 '(N|1e9x)' "$FPLAW" predict capybara:paper N=1e9x D=1e11
 bad 2 "unknown.*'bach'|bach" "$FPLAW" predict capybara:paper N=1e9 D=1e11 bach=4
 bad 2 "N' is given twice" "$FPLAW" predict capybara:paper N=1e9 N=1e9 D=1e11
-bad 2 'N: found 0' "$FPLAW" predict capybara:paper N=0 D=1e11
+bad 2 'N: found 0, accepted is 1 to 1e\+30' "$FPLAW" predict capybara:paper N=0 D=1e11
+bad 2 'N: found 1e-308, accepted is 1 to' "$FPLAW" predict capybara:paper N=1e-308 D=1e11
+bad 2 'D: found 1e\+300, accepted is 1 to' "$FPLAW" predict capybara:paper N=1e9 D=1e300
 bad 2 'D= is missing' "$FPLAW" predict capybara:paper N=1e9
 bad 2 'block= is missing' "$FPLAW" predict capybara:paper N=1e9 D=1e11 format=e4m3
 bad 2 '1e400.*too large' "$FPLAW" predict capybara:paper N=1e400 D=1e11

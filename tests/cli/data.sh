@@ -53,6 +53,34 @@ cp out.bin real.bin
 set -- real.bin.*
 [ ! -e "$1" ] || fail "a temporary file is left: $1"
 
+# stopped while it waits for text: one line, the shard as it was, nothing beside it
+stopped() { # SIGNAL STATUS COMMAND...
+    signal=$1
+    want=$2
+    shift 2
+    "$@" 2>err <pipe &
+    pid=$!
+    exec 9>pipe # text may come for ever
+    cat second >&9
+    set -- real.bin.*
+    until [ -e "$1" ]; do
+        kill -0 $pid 2>/dev/null || { fail "SIG$signal: over before the signal: $(cat err)"; break; }
+        sleep 0.02
+        set -- real.bin.*
+    done
+    kill -"$signal" $pid
+    wait $pid
+    got=$?
+    exec 9>&-
+    [ $got -eq "$want" ] || fail "SIG$signal: exit $got, expected $want: $(cat err)"
+    [ "$(wc -l <err)" -eq 1 ] && grep -q 'real.bin: not written: stopped by signal' err || fail "SIG$signal: $(cat err)"
+    set -- real.bin.*
+    [ ! -e "$1" ] || fail "SIG$signal left $1"
+    [ "$(words -N 12 real.bin)" = "20240520 1 12" ] || fail "SIG$signal changed the shard"
+}
+stopped INT 130 "$FPLAW" data --tokenizer bytes real.bin first -
+stopped TERM 143 "$FPLAW" data --tokenizer bytes real.bin -
+
 # training on the shard is training on the text
 yes 'the quick brown fox jumps over the lazy dog' | head -c 60000 >text
 "$FPLAW" data --tokenizer bytes text.bin text 2>err || fail "text: $(cat err)"

@@ -73,6 +73,25 @@ cp plain/record.json before.json
 "$FPLAW" train run.yaml --out plain >summary 2>err || fail "a finished run again: $(cat err)"
 same "a finished run again" plain/record.json before.json
 
+# ---- a disk that fills at the end -----------------------------------------------------------------------
+# File size limits in blocks of 512 bytes: the record fits and the checkpoint does not, then
+# neither does. What was trained is told all the same.
+full() { # DIRECTORY LIMIT REASON
+    mkdir -p "$1"
+    { sh -c 'ulimit -f "$1" && shift && exec "$@"' sh "$2" "$FPLAW" train run.yaml --json --out "$1" 2>err
+      echo $? >status; } | cat >"$1.json"
+    [ "$(cat status)" -eq 1 ] || fail "$1: exit $(cat status)"
+    [ "$(wc -l <err)" -eq 1 ] && grep -q "$3: cannot be written: File too large" err || fail "$1: $(cat err)"
+    same "$1" "$1.json" file.json
+}
+full roomy 12 roomy/checkpoint.bin
+same "the record without a checkpoint" roomy/record.json file.json
+set -- roomy/*
+[ "$*" = roomy/record.json ] || fail "a failed checkpoint left $*"
+full tight 1 tight/checkpoint.bin
+set -- tight/*
+[ ! -e "$1" ] || fail "failed writes left $*"
+
 # ---- threads and instruction sets --------------------------------------------------------------------
 "$FPLAW" train run.yaml --threads 2 --json >threads.json 2>err || fail "--threads 2: $(cat err)"
 same "two threads" file.json threads.json

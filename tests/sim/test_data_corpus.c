@@ -372,7 +372,7 @@ static void text_becomes_a_shard(void **state) {
     close(ends[0]);
     struct fpl_error err = {FPL_OK, ""};
     const char *const files[] = {first, second, "-"};
-    assert_int_equal(fpl_data_tokenize_bytes(files, 3, out, &err), FPL_OK);
+    assert_int_equal(fpl_data_tokenize_bytes(files, 3, out, NULL, &err), FPL_OK);
     dup2(saved, STDIN_FILENO);
     close(saved);
     struct stat st;
@@ -413,7 +413,7 @@ static void check_unwritten(const char *const *files, int count, const char *out
                             const char *says) {
     struct fpl_error err = {FPL_OK, ""};
     int before = entries();
-    assert_int_equal(fpl_data_tokenize_bytes(files, count, out, &err), code);
+    assert_int_equal(fpl_data_tokenize_bytes(files, count, out, NULL, &err), code);
     if (strstr(err.text, says) == NULL) fail_msg("%s: '%s', expected '%s'", out, err.text, says);
     assert_int_equal(entries(), before); /* no temporary file stays */
 }
@@ -459,7 +459,7 @@ static void shards_are_whole_or_not_at_all(void **state) {
     assert_int_equal(symlink("old", link), 0);
     struct fpl_error err = {FPL_OK, ""};
     struct stat st;
-    assert_int_equal(fpl_data_tokenize_bytes(one, 1, link, &err), FPL_OK);
+    assert_int_equal(fpl_data_tokenize_bytes(one, 1, link, NULL, &err), FPL_OK);
     assert_true(lstat(link, &st) == 0 && S_ISLNK(st.st_mode));
     assert_true(stat(old, &st) == 0 && st.st_size == 401024);
     free(filler);

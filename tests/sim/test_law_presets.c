@@ -129,6 +129,8 @@ static void test_range_and_refusals(void **state) {
     } bad[] = {
         {{-1, 1e9, NONE, NONE, NONE, NONE, NONE}, "N: found -1"},
         {{1e9, NONE, NONE, NONE, NONE, NONE, NONE}, "D: found nan"},
+        {{1e-308, 1e9, NONE, NONE, NONE, NONE, NONE}, "N: found 1e-308, accepted is 1 to 1e+30"},
+        {{1e9, 1e31, NONE, NONE, NONE, NONE, NONE}, "D: found 1e+31, accepted is 1 to 1e+30"},
         {{1e9, 1e9, 0, NONE, NONE, NONE, NONE}, "lr: found 0"},
         {{1e9, 1e9, NONE, NONE, 4, NONE, 32}, "E, M and block together"},
         {{1e9, 1e9, NONE, NONE, NONE, NONE, 32}, "E, M and block together"},

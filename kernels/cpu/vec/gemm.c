@@ -24,26 +24,6 @@
 /* Steps of k between stores of C: a panel of three units by this is 3/4 of a 48 KiB cache. */
 enum { K_BLOCK = 192, BAND = 96 };
 
-void FPL_VEC(small_gemm)(int64_t M, int64_t N, int64_t K, const float *a, int64_t a_row, int64_t a_col,
-                         const float *b, int64_t b_row, float *c, int64_t c_row, int accumulate) {
-    for (int64_t j = 0; j < N;) {
-        const int units = panel_units(N - j);
-        const int64_t cols = N - j < 16 * units ? N - j : 16 * units;
-        const struct tile t = {.K = K,
-                               .cols = cols,
-                               .a = a,
-                               .a_row = a_row,
-                               .a_col = a_col,
-                               .b = b + j,
-                               .b_row = b_row,
-                               .c = c + j,
-                               .c_row = c_row,
-                               .accumulate = accumulate};
-        FPL_VEC(gemm_panel)(t, M, units, 0);
-        j += cols;
-    }
-}
-
 /* C[M, N] (+)= A B with B packed: panel after panel, each K rows of its own width. */
 struct product {
     int64_t M, N, K;
@@ -72,7 +52,7 @@ static void multiply_band(const struct product *p, int64_t j, int64_t first, int
                                .c = p->c + first * p->N + j,
                                .c_row = p->N,
                                .accumulate = p->accumulate || k > 0};
-        FPL_VEC(gemm_panel)(t, rows, units, 1);
+        FPL_VEC(gemm_panel)(t, rows, units);
     }
 }
 

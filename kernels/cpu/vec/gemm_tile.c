@@ -4,35 +4,29 @@
  * tallest shape that fits the registers, then into the shapes of the remainder. */
 #include "gemm_tile.h"
 
-enum { WHOLE, RAGGED_C, RAGGED };
-
-/* clang 14 makes memcpy of the loops that load c, and then keeps the tile in memory. */
-#ifdef __clang__
-#define IN_REGISTERS __attribute__((no_builtin("memcpy", "memset")))
-#else
-#define IN_REGISTERS
-#endif
-
-/* One row of the table: tiles of mr rows by nu units, in three variants of raggedness. */
+/* One row of the table: tiles of mr rows by nu units, whole and ragged. */
 #define TILE(mr, nu)                                                                                         \
-    IN_REGISTERS static void tile_##mr##x##nu(const struct tile *t) { tile_body(t, mr, nu *NU, 0, 0); }      \
-    IN_REGISTERS static void tile_##mr##x##nu##_c(const struct tile *t) { tile_body(t, mr, nu *NU, 0, 1); }  \
-    IN_REGISTERS static void tile_##mr##x##nu##_bc(const struct tile *t) { tile_body(t, mr, nu *NU, 1, 1); }
+    static void tile_##mr##x##nu(const struct tile *t) { tile_body(t, mr, nu *NU, 0); }                      \
+    static void tile_##mr##x##nu##_ragged(const struct tile *t) { tile_body(t, mr, nu *NU, 1); }
 #define ROW(mr, nu)                                                                                          \
     {                                                                                                        \
-        mr, { tile_##mr##x##nu, tile_##mr##x##nu##_c, tile_##mr##x##nu##_bc }                                \
+        mr, { tile_##mr##x##nu, tile_##mr##x##nu##_ragged }                                                  \
     }
 
 struct shape {
     int rows;
-    void (*run[3])(const struct tile *t);
+    void (*run[2])(const struct tile *t);
 };
 
 #if defined(FPL_LEVEL_avx512)
 TILE(16, 1)
 TILE(8, 1)
-TILE(4, 1) TILE(2, 1) TILE(1, 1) TILE(12, 2) TILE(8, 2) TILE(4, 2) TILE(2, 2) TILE(1, 2) TILE(8, 3) TILE(4, 3)
-    TILE(2, 3) TILE(1, 3) static const struct shape shapes[MAX_UNITS][6] = {
+TILE(4, 1)
+TILE(2, 1)
+TILE(1, 1)
+TILE(12, 2)
+TILE(8, 2) TILE(4, 2) TILE(2, 2) TILE(1, 2) TILE(8, 3) TILE(4, 3) TILE(2, 3) TILE(1, 3) static const
+    struct shape shapes[MAX_UNITS][6] = {
         {ROW(16, 1), ROW(8, 1), ROW(4, 1), ROW(2, 1), ROW(1, 1)},
         {ROW(12, 2), ROW(8, 2), ROW(4, 2), ROW(2, 2), ROW(1, 2)},
         {ROW(8, 3), ROW(4, 3), ROW(2, 3), ROW(1, 3)},
@@ -40,17 +34,17 @@ TILE(4, 1) TILE(2, 1) TILE(1, 1) TILE(12, 2) TILE(8, 2) TILE(4, 2) TILE(2, 2) TI
 #elif defined(FPL_LEVEL_avx2)
 TILE(6, 1)
 TILE(4, 1)
-TILE(2, 1) TILE(1, 1) static const
-    struct shape shapes[MAX_UNITS][6] = {{ROW(6, 1), ROW(4, 1), ROW(2, 1), ROW(1, 1)}};
+TILE(2, 1)
+TILE(1, 1) static const struct shape shapes[MAX_UNITS][6] = {{ROW(6, 1), ROW(4, 1), ROW(2, 1), ROW(1, 1)}};
 #else
 TILE(2, 1) TILE(1, 1) static const struct shape shapes[MAX_UNITS][6] = {{ROW(2, 1), ROW(1, 1)}};
 #endif
 
-void FPL_VEC(gemm_panel)(struct tile t, int64_t rows, int units, int packed) {
-    const int variant = t.cols == 16 * units ? WHOLE : packed ? RAGGED_C : RAGGED;
+void FPL_VEC(gemm_panel)(struct tile t, int64_t rows, int units) {
+    const int ragged = t.cols < 16 * units;
     for (const struct shape *s = shapes[units - 1]; rows > 0; s++) {
         for (; rows >= s->rows; rows -= s->rows) {
-            s->run[variant](&t);
+            s->run[ragged](&t);
             t.a += s->rows * t.a_row;
             t.c += s->rows * t.c_row;
         }

@@ -40,10 +40,9 @@ struct tile {
     int accumulate;
 };
 
-/* `ragged` tiles have a last unit with missing columns: b is then read, and c is then
- * written, under masks.  Packed b is padded with zeros and is read whole. */
-VINLINE void tile_body(const struct tile *t, const int MR, const int NV, const int ragged_b,
-                       const int ragged_c) {
+/* A ragged tile misses columns of c in its last unit, and reads and writes c under masks; b is
+ * packed, padded with zeros, and read whole. */
+VINLINE void tile_body(const struct tile *t, const int MR, const int NV, const int ragged) {
     nf acc[16][6];
     UNROLL(16)
     for (int i = 0; i < MR; i++) {
@@ -56,7 +55,7 @@ VINLINE void tile_body(const struct tile *t, const int MR, const int NV, const i
             UNROLL(6)
             for (int j = 0; j < NV; j++) {
                 const float *c = t->c + i * t->c_row + j * NL;
-                acc[i][j] = ragged_c ? nload_n(c, t->cols - j * NL) : nload(c);
+                acc[i][j] = ragged ? nload_n(c, t->cols - j * NL) : nload(c);
             }
         }
     }
@@ -69,8 +68,7 @@ VINLINE void tile_body(const struct tile *t, const int MR, const int NV, const i
     for (int64_t k = t->K; k > 0; k--) {
         nf bv[6];
         UNROLL(6)
-        for (int j = 0; j < NV; j++)
-            bv[j] = ragged_b ? nload_n(b + j * NL, t->cols - j * NL) : nload(b + j * NL);
+        for (int j = 0; j < NV; j++) bv[j] = nload(b + j * NL);
         UNROLL(16)
         for (int i = 0; i < MR; i++) {
             const nf av = nset(a[i / 3][i % 3 * stride]);
@@ -87,7 +85,7 @@ VINLINE void tile_body(const struct tile *t, const int MR, const int NV, const i
         UNROLL(6)
         for (int j = 0; j < NV; j++) {
             float *c = t->c + i * t->c_row + j * NL;
-            if (ragged_c)
+            if (ragged)
                 nstore_n(c, acc[i][j], t->cols - j * NL);
             else
                 nstore(c, acc[i][j]);
@@ -102,7 +100,7 @@ static inline int panel_units(int64_t rest) {
     return units < MAX_UNITS ? (int)units : MAX_UNITS;
 }
 
-/* Multiply `rows` rows of a by one panel of `units` units. packed: b is padded (read whole). */
-void FPL_VEC(gemm_panel)(struct tile t, int64_t rows, int units, int packed);
+/* Multiply `rows` rows of a by one panel of `units` units. */
+void FPL_VEC(gemm_panel)(struct tile t, int64_t rows, int units);
 
 #endif

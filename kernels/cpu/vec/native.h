@@ -29,7 +29,7 @@ typedef float nf_unaligned __attribute__((vector_size(4 * NL), aligned(4), may_a
 
 #define FPL_PRAGMA(x) _Pragma(#x)
 #ifdef __clang__
-#define UNROLL(n) FPL_PRAGMA(unroll)
+#define UNROLL(n) FPL_PRAGMA(clang loop unroll(full)) /* plain `unroll` keeps tiles in memory */
 #else
 #define UNROLL(n) FPL_PRAGMA(GCC unroll n)
 #endif

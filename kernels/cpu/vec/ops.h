@@ -33,11 +33,4 @@ void FPL_VEC(sqnorm)(struct fpl_device *dev, int R, const struct fpl_segment *se
 void FPL_VEC(adamw)(struct fpl_device *dev, const struct fpl_adamw *a, const struct fpl_segment *segments,
                     int count, float *p, const float *g, float *m, float *v);
 
-/* A tile of small products used inside operations (attention): C[M,N] (+)= A B, where A's
- * element (i, k) is a[i*a_row + k*a_col], B's rows are contiguous: b[k*b_row + j], C's rows
- * contiguous: c[i*c_row + j].  Each element is one vfma chain in increasing k from +0, or from
- * c where accumulate is set. Defined in gemm.c. */
-void FPL_VEC(small_gemm)(int64_t M, int64_t N, int64_t K, const float *a, int64_t a_row, int64_t a_col,
-                         const float *b, int64_t b_row, float *c, int64_t c_row, int accumulate);
-
 #endif

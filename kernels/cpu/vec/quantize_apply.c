@@ -143,8 +143,10 @@ VINLINE void any_groups(const struct rectangle *t, const int way, const int divi
     }
 #define FORMS(way)                                                                                           \
     FORM(way, columns, 0, 0)                                                                                 \
-    FORM(way, columns, 0, 1) FORM(way, columns, 1, 0) FORM(way, columns, 1, 1) FORM(way, groups, 0, 0)       \
-        FORM(way, groups, 0, 1) FORM(way, groups, 1, 0) FORM(way, groups, 1, 1)
+    FORM(way, columns, 0, 1)                                                                                 \
+    FORM(way, columns, 1, 0)                                                                                 \
+    FORM(way, columns, 1, 1) FORM(way, groups, 0, 0) FORM(way, groups, 0, 1) FORM(way, groups, 1, 0)         \
+        FORM(way, groups, 1, 1)
 #define FORM_ROW(way)                                                                                        \
     [way] = {columns_##way##_00, columns_##way##_01, columns_##way##_10, columns_##way##_11,                 \
              groups_##way##_00,  groups_##way##_01,  groups_##way##_10,  groups_##way##_11}

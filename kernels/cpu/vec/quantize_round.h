@@ -10,7 +10,7 @@
  *   RNE    adds half a quantum less one unit, plus the parity of the code, to the bits and
  *          clears those below the quantum; below 2^emin as MAGIC, with a constant.  Where
  *          M = 0, the parity is that of the exponent field less emin - 1
- *   RNA    floor(floor(2t) + 1)/2) of t = y/2^k
+ *   RNA    floor((floor(2t) + 1) / 2) of t = y/2^k
  *   SR     floor((floor(t 2^r) + R) / 2^r): the fraction's first r bits are all that count
  *   RTZ, RUP, RDN, RTO   floor(t), one more where t is no integer and the mode says so
  *

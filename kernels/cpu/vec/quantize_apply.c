@@ -137,16 +137,12 @@ VINLINE void any_groups(const struct rectangle *t, const int way, const int divi
 }
 
 /* Eight forms of a way: [4 * grouped + 2 * divide + careful] */
+/* clang-format off */
 #define FORM(way, layout, divide, careful)                                                                   \
-    static void layout##_##way##_##divide##careful(const struct rectangle *t) {                              \
-        any_##layout(t, way, divide, careful);                                                               \
-    }
+    static void layout##_##way##_##divide##careful(const struct rectangle *t) { any_##layout(t, way, divide, careful); }
 #define FORMS(way)                                                                                           \
-    FORM(way, columns, 0, 0)                                                                                 \
-    FORM(way, columns, 0, 1)                                                                                 \
-    FORM(way, columns, 1, 0)                                                                                 \
-    FORM(way, columns, 1, 1) FORM(way, groups, 0, 0) FORM(way, groups, 0, 1) FORM(way, groups, 1, 0)         \
-        FORM(way, groups, 1, 1)
+    FORM(way, columns, 0, 0) FORM(way, columns, 0, 1) FORM(way, columns, 1, 0) FORM(way, columns, 1, 1)      \
+    FORM(way, groups, 0, 0) FORM(way, groups, 0, 1) FORM(way, groups, 1, 0) FORM(way, groups, 1, 1)
 #define FORM_ROW(way)                                                                                        \
     [way] = {columns_##way##_00, columns_##way##_01, columns_##way##_10, columns_##way##_11,                 \
              groups_##way##_00,  groups_##way##_01,  groups_##way##_10,  groups_##way##_11}
@@ -165,6 +161,7 @@ static const rectangle_fn forms[WAYS][8] = {
     FORM_ROW(WAY_NONE), FORM_ROW(WAY_MAGIC), FORM_ROW(WAY_RNE), FORM_ROW(WAY_RNA), FORM_ROW(WAY_RTZ),
     FORM_ROW(WAY_RUP),  FORM_ROW(WAY_RDN),   FORM_ROW(WAY_RTO), FORM_ROW(WAY_SR),
 };
+/* clang-format on */
 
 rectangle_fn FPL_VEC(any_rectangle)(const struct rounding *r, int special, int64_t wide) {
     if (r->round.way == WAY_SCALAR) return scalar_rectangle;

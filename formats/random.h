@@ -12,10 +12,18 @@
  * `numerics`):
  *   bits 31..28  kind: 0 stochastic rounding, 1 initial weights, 2 data order,
  *                3 lexicon construction, 4 evaluation sample, 5 tests, 6 bootstrap,
- *                7 training data of generated sources
+ *                7 training data of generated sources, 8 stochastic rounding of the
+ *                optimizer's tensors, 9 stochastic rounding of attention's operands, 10 stochastic
+ *                rounding of accumulators
  *   kind 0: bits 27..8 layer*8 + linear layer within the block (0 qkv, 1 attention output,
  *           2 gate and up, 3 down, 4 head), bits 3..0 enum fpl_slot; standalone
  *           quantizers use stream 0.
+ *   kind 8: bits 27..8 index of the tensor (the model's parameter order), bits 3..0 enum
+ *           fpl_optimizer_slot (kernels.h: 0 first moment, 1 second moment, 2 master
+ *           weights, 3 gradient); element: index in the tensor.
+ *   kind 9: bits 27..8 layer, bits 3..0 enum fpl_attention_slot (kernels.h); element:
+ *           (sequence of the step * heads + head) * size of the head's matrix + index in it.
+ *   kind 10: bits 27..0 of operand a's stream, element as in accumulator.h.
  *   kinds 1..7: bits 27..0 are defined by the one file that uses the kind.
  */
 #ifndef FPL_RANDOM_H
@@ -43,7 +51,10 @@ enum fpl_stream_kind {
     FPL_STREAM_EVAL = 4,
     FPL_STREAM_TEST = 5,
     FPL_STREAM_BOOTSTRAP = 6,
-    FPL_STREAM_GENERATE = 7
+    FPL_STREAM_GENERATE = 7,
+    FPL_STREAM_OPTIMIZER = 8,
+    FPL_STREAM_ATTENTION = 9,
+    FPL_STREAM_ACCUMULATE = 10
 };
 
 FPL_HD uint32_t fpl_stream(uint32_t kind, uint32_t low28) { return kind << 28 | (low28 & 0x0fffffffu); }

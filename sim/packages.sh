@@ -5,7 +5,7 @@ set -eu
 packages="gcc libc6-dev cmake ninja-build pkg-config git ca-certificates libgomp1
   libopenblas-serial-dev librandom123-dev libsqlite3-dev libyaml-dev libjansson-dev
   libxxhash-dev gnuplot-nox"
-[ "${1-}" = test ] && packages="$packages g++ libcmocka-dev libmpfr-dev python3"
+[ "${1-}" = test ] && packages="$packages g++ libcmocka-dev libmpfr-dev python3 python3-venv"
 missing=
 for p in $packages; do
     case $(dpkg-query -W -f='${Status}' "$p" 2>/dev/null || true) in

@@ -12,7 +12,7 @@ build=$here/build-quickstart
 echo "Building fplaw in $build"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-if ! { cmake -S "$here" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DFPLAW_TESTS=OFF &&
+if ! { cmake -S "$here" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DFPLAW_TESTS=OFF -DFPLAW_CUDA=OFF &&
     cmake --build "$build" --parallel "$(nproc 2>/dev/null || echo 2)"; } >"$log" 2>&1; then
     tail -n 40 "$log" >&2
     exit 1

@@ -1,7 +1,7 @@
 /* cpu.c - the CPU device: memory, the first error, and the choice of instruction set.
  *
  * A device is threads, scratch memory and a cache of packed weights.  Nothing here depends
- * on the level; operations live in vec/, compiled once per level, and fpl_backend() picks
+ * on the level; operations live in vec/, compiled once per level, and fpl_cpu_kernels() picks
  * the table of the highest level that this processor and its operating system support
  * (__builtin_cpu_supports asks XGETBV too).  FPLAW_SIMD can lower the choice, never raise
  * it, and what was chosen is said by describe(), so that every record can keep it.
@@ -63,11 +63,7 @@ static struct level choose_level(void) {
 
 const char *fpl_simd_level(void) { return choose_level().name; }
 
-const char *const fpl_backend_names[] = {"cpu", NULL};
-
-const struct fpl_kernels *fpl_backend(const char *name) {
-    return strcmp(name, "cpu") == 0 ? choose_level().kernels : NULL;
-}
+const struct fpl_kernels *fpl_cpu_kernels(void) { return choose_level().kernels; }
 
 /* ---- device ---------------------------------------------------------------------------- */
 

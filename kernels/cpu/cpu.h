@@ -2,6 +2,8 @@
  *
  * kernels/cpu/cpu.c           device, memory, dispatch by instruction set
  * kernels/cpu/gemm_cache.c    packed weights kept between calls
+ * kernels/cpu/accumulate.c    emulated accumulators in scalars
+ * kernels/cpu/delay.c         the end of a step of delayed scaling
  * kernels/cpu/vec/table.c     the level's struct fpl_kernels
  * kernels/cpu/vec/            operations, one file per concept, compiled once per level
  *
@@ -23,13 +25,16 @@ struct fpl_device {
     const char *level;      /* instruction set at open */
     struct fpl_error error; /* first failure; operations are no-ops once it is set */
     /* scratch, grown on demand and kept; slot 0 gemm operand a, 1 operand b, 2 attention,
-     * 3 reductions, 4 free for quantizers, 5 spare */
+     * 3 reductions, 4 free for quantizers, 5 spare, 6 and 7 diagnosis,
+     * 8 and 9 accumulators */
     struct {
         void *data;
         size_t size;
-    } scratch[6];
+    } scratch[10];
     struct fpl_pack_cache *packs;
 };
+
+enum { FPL_CPU_DIAGNOSIS = 6, FPL_CPU_TRANSFORMED = 7, FPL_CPU_SUMS = 8, FPL_CPU_PIECES = 9 };
 
 /* At least `bytes` of 64-byte aligned scratch, contents undefined; NULL sets dev->error. */
 void *fpl_cpu_scratch(struct fpl_device *dev, int slot, size_t bytes);
@@ -39,6 +44,9 @@ extern const struct fpl_kernels fpl_kernels_baseline;
 #ifdef FPL_X86
 extern const struct fpl_kernels fpl_kernels_avx2, fpl_kernels_avx512;
 #endif
+
+/* The table of the level that this process runs at (cpu.c). */
+const struct fpl_kernels *fpl_cpu_kernels(void);
 
 /* Device functions that do not depend on the level (cpu.c). */
 enum fpl_code fpl_cpu_open(struct fpl_device **dev, const struct fpl_device_options *options,
@@ -51,6 +59,13 @@ void fpl_cpu_release(struct fpl_device *dev, void *p);
 void fpl_cpu_upload(struct fpl_device *dev, void *to, const void *from_host, size_t bytes);
 void fpl_cpu_download(struct fpl_device *dev, void *to_host, const void *from, size_t bytes);
 void fpl_cpu_zero(struct fpl_device *dev, void *p, size_t bytes);
+void fpl_cpu_delay(struct fpl_device *dev, const struct fpl_delay *states, int count, int64_t step,
+                   float *buffer);
+
+/* FPL_VEC(quantize_matrix) for plans with a zero point or a search (quantize_groups.c). */
+int64_t fpl_cpu_quantize_groups(struct fpl_device *dev, const struct fpl_quantizer_plan *plan,
+                                const struct fpl_random_at *at, int64_t rows, int64_t cols,
+                                int64_t row_stride, int64_t col_stride, const float *x, float *out);
 
 /* What a packed weight was made from. */
 struct fpl_pack_key {
@@ -67,6 +82,7 @@ struct fpl_pack {
     float *data;
     size_t size;
     int64_t nonfinite; /* non-finite inputs met while it was made */
+    float amax;        /* of what was quantized, where its scaling is delayed */
 };
 
 /* The packed form of a weight, `bytes` long, 64-byte aligned, kept until close; not valid

@@ -49,6 +49,7 @@ static int grow(struct fpl_pack_cache *c) {
 
 static int same_source(const struct fpl_pack_key *a, const struct fpl_pack_key *b) {
     return a->rows == b->rows && a->cols == b->cols && a->version == b->version &&
+           a->operand.hadamard == b->operand.hadamard &&
            memcmp(&a->operand.plan, &b->operand.plan, sizeof a->operand.plan) == 0 &&
            memcmp(&a->operand.at, &b->operand.at, sizeof a->operand.at) == 0;
 }

@@ -1,7 +1,6 @@
 #!/bin/sh
-# Remakes this folder from nothing: text, study (about half an hour on two quiet cores of the
-# machine named in README.md; stops at the study's budget of 55 minutes and goes on when called
-# again), table, fits, report.
+# Remakes this folder from nothing: text, study (46 minutes on two busy cores of the machine named in
+# README.md; goes on when called again), table, fits, report.
 #   sh results/2026-11-22-gcide-text/remake.sh path/to/fplaw [DIRECTORY]
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -23,6 +22,7 @@ done
 fit() {
     "$fplaw" fit "$@" || [ $? -eq 1 ] # 1: a law that these runs cannot determine says so in the file
 }
-fit --law joint,capybara,chinchilla,steplaw gcide --where "$full" --bootstrap 1000 --out fit.json
-fit --law joint gcide --where "$cap" --bootstrap 1000 --out fit-capybara.json
+fit --law joint,capybara,chinchilla,chinchilla-nd,farseer,steplaw gcide --where "$full" --hold-out largest-D \
+    --bootstrap 500 --out fit.json
+fit --law joint gcide --where "$cap" --hold-out cell --bootstrap 500 --out fit-capybara.json
 "$fplaw" report gcide fit.json fit-capybara.json --out report.html --figures figures

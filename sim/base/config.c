@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../../formats/codebook.h"
 #include "../../formats/recipe.h"
 #include "file.h"
 #include "number.h"
@@ -65,6 +66,9 @@ const struct fpl_option fpl_options[] = {
      "seed of weights, data order and stochastic rounding"},
     {"checkpoint_every", FPL_OPT_INT, AT(checkpoint_every), 0, 1e12, "0", 0,
      "steps between checkpoints; 0: only when stopped"},
+    {"diagnose_every", FPL_OPT_INT, AT(diagnose_every), 0, 1e12, "0", 0,
+     "record SQNR, underflow, clipping, exponents of every quantized operand at the first step, each so many "
+     "steps later, and the last; 0: never"},
     {NULL, FPL_OPT_INT, 0, 0, 0, 0, NULL, 0, NULL}};
 
 #define OPTION_ROOM 64 /* rows of the table, with room to grow */
@@ -309,15 +313,48 @@ static enum fpl_code check_ranges(const struct fpl_config *c, struct fpl_error *
     return FPL_OK;
 }
 
+/* Groups of a Hadamard transform must fit the reduction axis of every product of their role. */
+static enum fpl_code check_hadamard(const struct fpl_config *c, const struct fpl_recipe *r,
+                                    struct fpl_error *err) {
+    const struct {
+        int role;
+        const char *what;
+        int64_t length;
+    } axes[] = {{0, "width", c->width},
+                {0, "ffn", fpl_config_ffn(c)},
+                {1, "width", c->width},
+                {1, "twice ffn", 2 * fpl_config_ffn(c)},
+                {2, "tokens of a micro-batch", fpl_config_micro(c)}};
+    for (size_t i = 0; i < sizeof axes / sizeof axes[0]; i++) {
+        const int n = r->hadamard[axes[i].role];
+        if (n != 0 && axes[i].length % n != 0)
+            return fpl_fail(err, FPL_INVALID,
+                            "%s.had=%d transforms groups of %d along %s, which is %lld; accepted: a multiple "
+                            "of %d, or %s.had=0",
+                            fpl_role_names[axes[i].role], n, n, axes[i].what, LL(axes[i].length), n,
+                            fpl_role_names[axes[i].role]);
+    }
+    return FPL_OK;
+}
+
+static enum fpl_code check_recipe(const struct fpl_config *c, struct fpl_error *err) {
+    struct fpl_recipe r;
+    enum fpl_code code = fpl_recipe_parse(c->recipe, &r, err);
+    if (code == FPL_OK) code = fpl_codebooks_known(c->recipe, err);
+    if (code == FPL_OK) code = check_hadamard(c, &r, err);
+    if (code == FPL_OK && fpl_recipe_exempt_count(&r, c->layers) >= c->layers)
+        code = fpl_fail(err, FPL_INVALID,
+                        "first and last exempt all of the %lld layers; accepted: fewer, or recipe=bf16",
+                        LL(c->layers));
+    return code == FPL_OK ? FPL_OK : fpl_fail_at(err, "recipe");
+}
+
 enum fpl_code fpl_config_check(const struct fpl_config *c, struct fpl_error *err) {
     enum fpl_code code = check_ranges(c, err);
     if (code == FPL_OK) code = check_shape(c, err);
     if (code == FPL_OK) code = check_amount(c, err);
     if (code == FPL_OK) code = check_schedule(c, err);
-    if (code != FPL_OK) return code;
-    struct fpl_recipe r;
-    code = fpl_recipe_parse(c->recipe, &r, err);
-    return code == FPL_OK ? FPL_OK : fpl_fail_at(err, "recipe");
+    return code == FPL_OK ? check_recipe(c, err) : code;
 }
 
 /* ---- identity --------------------------------------------------------------------------------- */

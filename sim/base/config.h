@@ -54,6 +54,7 @@ struct fpl_config {
     uint64_t seed;
     /* not part of the identity */
     int64_t checkpoint_every; /* steps; 0: only when stopped */
+    int64_t diagnose_every;   /* steps between diagnoses of quantized operands; 0: none */
 };
 
 enum fpl_option_type { FPL_OPT_INT, FPL_OPT_UINT, FPL_OPT_REAL, FPL_OPT_TEXT };

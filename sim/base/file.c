@@ -3,12 +3,14 @@
  * Writing: everything goes to PATH.XXXXXX in the directory of PATH, is synced, takes PATH's
  * name by rename, and the directory is synced.  At every moment, after a kill or a power cut
  * included, PATH is absent, the old file or the new file.  A PATH that exists and is no
- * regular file (a device, a pipe) has nothing to protect and is written directly.
+ * regular file (a device, a pipe) has nothing to protect and is written directly.  A PATH that
+ * is a symbolic link stands for what it points at, which may not exist yet.
  */
 #include "file.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,6 +80,7 @@ enum fpl_code fpl_file_read(const char *path, size_t limit, char **data, size_t 
 
 /* ---- writing ------------------------------------------------------------------------------ */
 
+/* A short write is gone on with; one that takes nothing means that there is no room. */
 static int write_all(int fd, const char *data, size_t size) {
     while (size > 0) {
         ssize_t n = write(fd, data, size);
@@ -90,17 +93,22 @@ static int write_all(int fd, const char *data, size_t size) {
     return 0;
 }
 
+static int write_all_at(int fd, uint64_t offset, const char *data, size_t size) {
+    if (offset > INT64_MAX || size > INT64_MAX - offset) return EFBIG;
+    while (size > 0) {
+        ssize_t n = pwrite(fd, data, size, (off_t)offset);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return errno;
+        if (n == 0) return ENOSPC;
+        data += n;
+        size -= (size_t)n;
+        offset += (uint64_t)n;
+    }
+    return 0;
+}
+
 /* Descriptors that cannot be synced (pipes, some file systems) say EINVAL. */
 static int sync_descriptor(int fd) { return fsync(fd) != 0 && errno != EINVAL && errno != EROFS ? errno : 0; }
-
-static int write_directly(const char *path, const void *data, size_t size) {
-    int standard = strcmp(path, "-") == 0;
-    int fd = standard ? STDOUT_FILENO : open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0) return errno;
-    int reason = write_all(fd, data, size);
-    if (!standard && close(fd) != 0 && reason == 0) reason = errno;
-    return reason;
-}
 
 static int sync_directory_of(const char *path) {
     char *copy = strdup(path);
@@ -127,48 +135,137 @@ static mode_t wanted_mode(const struct stat *old) {
     return 0666 & ~mask;
 }
 
-static int write_and_rename(const char *path, const struct stat *old, const void *data, size_t size) {
-    size_t room = strlen(path) + sizeof ".XXXXXX";
-    char *temporary = malloc(room);
-    if (temporary == NULL) return ENOMEM;
-    snprintf(temporary, room, "%s.XXXXXX", path);
-    int fd = mkostemp(temporary, O_CLOEXEC);
-    if (fd < 0) {
-        int reason = errno;
-        free(temporary);
-        return reason;
+/* What the symbolic link `path` holds, seen from where the link lies; NULL with errno. */
+static char *follow_link(const char *path) {
+    char held[PATH_MAX];
+    const ssize_t n = readlink(path, held, sizeof held);
+    if (n < 0) return NULL;
+    if ((size_t)n == sizeof held) {
+        errno = ENAMETOOLONG;
+        return NULL;
     }
-    int reason = write_all(fd, data, size);
-    if (reason == 0 && fchmod(fd, wanted_mode(old)) != 0) reason = errno;
-    if (reason == 0) reason = sync_descriptor(fd);
-    if (close(fd) != 0 && reason == 0) reason = errno;
-    if (reason == 0 && rename(temporary, path) != 0) reason = errno;
-    if (reason != 0)
-        unlink(temporary);
-    else
-        reason = sync_directory_of(path);
-    free(temporary);
+    const char *slash = strrchr(path, '/');
+    const size_t kept = held[0] == '/' || slash == NULL ? 0 : (size_t)(slash - path) + 1;
+    char *joined = malloc(kept + (size_t)n + 1);
+    if (joined == NULL) return NULL;
+    memcpy(joined, path, kept);
+    memcpy(joined + kept, held, (size_t)n);
+    joined[kept + (size_t)n] = '\0';
+    return joined;
+}
+
+/* The name that is to be replaced or made: path with its last links followed, even where what
+ * they point at is missing.  NULL with errno. */
+static char *final_target(const char *path) {
+    enum { MOST_LINKS = 40 }; /* as Linux */
+    struct stat st;
+    char *whole = realpath(path, NULL);
+    if (whole != NULL) return whole;
+    char *at = strdup(path);
+    for (int i = 0; at != NULL && lstat(at, &st) == 0 && S_ISLNK(st.st_mode); i++) {
+        char *next = i < MOST_LINKS ? follow_link(at) : NULL;
+        if (i == MOST_LINKS) errno = ELOOP;
+        int reason = errno;
+        free(at);
+        errno = reason;
+        at = next;
+    }
+    return at;
+}
+
+static enum fpl_code cannot_write(const char *path, int reason, struct fpl_error *err) {
+    return fpl_fail(err, FPL_SYSTEM, "%s: cannot be written: %s",
+                    strcmp(path, "-") == 0 ? "standard output" : path, strerror(reason));
+}
+
+/* A new file beside the target, open; 0 or an errno. */
+static int open_temporary(struct fpl_writer *w, const char *path) {
+    w->target = final_target(path);
+    if (w->target == NULL) return errno;
+    const size_t room = strlen(w->target) + sizeof ".XXXXXX";
+    w->temporary = malloc(room);
+    if (w->temporary == NULL) return ENOMEM;
+    snprintf(w->temporary, room, "%s.XXXXXX", w->target);
+    w->fd = mkostemp(w->temporary, O_CLOEXEC);
+    if (w->fd >= 0) return 0;
+    const int reason = errno;
+    free(w->temporary);
+    w->temporary = NULL;
     return reason;
 }
 
-enum fpl_code fpl_file_write(const char *path, const void *data, size_t size, struct fpl_error *err) {
+enum fpl_code fpl_writer_open(struct fpl_writer *w, const char *path, struct fpl_error *err) {
     struct stat st;
-    int standard = strcmp(path, "-") == 0, exists = !standard && stat(path, &st) == 0;
-    int reason;
+    const int standard = strcmp(path, "-") == 0, exists = !standard && stat(path, &st) == 0;
+    *w = (struct fpl_writer){.path = path, .fd = -1};
     if (*path == '\0') return fpl_fail(err, FPL_INVALID, "an empty name is found where a file's is expected");
     if (exists && S_ISDIR(st.st_mode))
         return fpl_fail(err, FPL_INVALID, "%s: is a directory, a file name is expected", path);
-    if (standard || (exists && !S_ISREG(st.st_mode))) {
-        reason = write_directly(path, data, size);
+    w->direct = standard || (exists && !S_ISREG(st.st_mode));
+    w->mode = wanted_mode(exists ? &st : NULL);
+    int reason;
+    if (w->direct) {
+        w->fd = standard ? STDOUT_FILENO : open(path, O_WRONLY | O_CLOEXEC);
+        reason = w->fd < 0 ? errno : 0;
     } else {
-        /* A symbolic link keeps pointing: its target is what is replaced. */
-        char *target = exists ? realpath(path, NULL) : NULL;
-        reason = write_and_rename(target != NULL ? target : path, exists ? &st : NULL, data, size);
-        free(target);
+        reason = open_temporary(w, path);
     }
     if (reason == 0) return FPL_OK;
-    return fpl_fail(err, FPL_SYSTEM, "%s: cannot be written: %s", standard ? "standard output" : path,
-                    strerror(reason));
+    fpl_writer_abandon(w);
+    return cannot_write(path, reason, err);
+}
+
+enum fpl_code fpl_writer_put(struct fpl_writer *w, const void *data, size_t size, struct fpl_error *err) {
+    const int reason = write_all(w->fd, data, size);
+    return reason == 0 ? FPL_OK : cannot_write(w->path, reason, err);
+}
+
+enum fpl_code fpl_writer_put_at(const struct fpl_writer *w, uint64_t offset, const void *data, size_t size,
+                                struct fpl_error *err) {
+    const int reason = w->direct ? ESPIPE : write_all_at(w->fd, offset, data, size);
+    return reason == 0 ? FPL_OK : cannot_write(w->path, reason, err);
+}
+
+/* Close what was opened here; 0 or an errno. */
+static int close_writer(struct fpl_writer *w) {
+    const int fd = w->fd;
+    w->fd = -1;
+    return fd >= 0 && fd != STDOUT_FILENO && close(fd) != 0 ? errno : 0;
+}
+
+enum fpl_code fpl_writer_commit(struct fpl_writer *w, struct fpl_error *err) {
+    int reason = 0;
+    if (!w->direct && fchmod(w->fd, (mode_t)w->mode) != 0) reason = errno;
+    if (!w->direct && reason == 0) reason = sync_descriptor(w->fd);
+    const int closed = close_writer(w);
+    if (reason == 0) reason = closed;
+    if (!w->direct && reason == 0 && rename(w->temporary, w->target) != 0) reason = errno;
+    if (!w->direct && reason == 0) {
+        free(w->temporary); /* it has the target's name now */
+        w->temporary = NULL;
+        reason = sync_directory_of(w->target);
+    }
+    const char *path = w->path;
+    fpl_writer_abandon(w);
+    return reason == 0 ? FPL_OK : cannot_write(path, reason, err);
+}
+
+void fpl_writer_abandon(struct fpl_writer *w) {
+    (void)close_writer(w);
+    if (w->temporary != NULL) unlink(w->temporary);
+    free(w->temporary);
+    free(w->target);
+    w->temporary = w->target = NULL;
+}
+
+enum fpl_code fpl_file_write(const char *path, const void *data, size_t size, struct fpl_error *err) {
+    struct fpl_writer w;
+    enum fpl_code code = fpl_writer_open(&w, path, err);
+    if (code != FPL_OK) return code;
+    code = fpl_writer_put(&w, data, size, err);
+    if (code == FPL_OK) return fpl_writer_commit(&w, err);
+    fpl_writer_abandon(&w);
+    return code;
 }
 
 enum fpl_code fpl_make_directory(const char *path, struct fpl_error *err) {

@@ -20,6 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "codebooks.h"
+
 #define SCHEMA "fplaw-record/1"
 
 const char *const fpl_status_names[FPL_RUN_STATUSES + 1] = {"ok", "diverged", "collapsed", "stopped", NULL};
@@ -62,17 +64,20 @@ static const struct field {
 };
 #define FIELDS (sizeof fields / sizeof fields[0])
 
-/* Keys that the table does not hold: schema, status, canonical, curve, eval. */
-#define OTHER_KEYS 5
+/* Keys that the table does not hold: schema, status, canonical, curve, eval; codebooks and
+ * diagnoses (both optional). */
+#define OTHER_KEYS 7
 
 void fpl_record_free(struct fpl_record *r) {
     if (r == NULL) return;
     free(r->canonical);
     free(r->curve);
     free(r->eval);
+    fpl_diagnosis_free(r->diagnosis, r->diagnosis_count);
     r->canonical = NULL;
     r->curve = r->eval = NULL;
-    r->curve_count = r->eval_count = 0;
+    r->diagnosis = NULL;
+    r->curve_count = r->eval_count = r->diagnosis_count = 0;
 }
 
 /* ---- writing ------------------------------------------------------------------------------ */
@@ -129,6 +134,15 @@ static json_t *field_to_json(const struct field *f, const struct fpl_record *r) 
     return NULL;
 }
 
+/* The values of codebooks that the configuration names by hash; no key where it names none. */
+static int add_codebooks(json_t *root, const char *canonical) {
+    json_t *codebooks = fpl_codebooks_to_json(canonical);
+    const int failed = codebooks == NULL || (json_object_size(codebooks) > 0 &&
+                                             json_object_set(root, "codebooks", codebooks) != 0);
+    json_decref(codebooks);
+    return failed;
+}
+
 char *fpl_record_to_json(const struct fpl_record *r) {
     json_t *root = json_object();
     if (root == NULL) return NULL;
@@ -139,6 +153,10 @@ char *fpl_record_to_json(const struct fpl_record *r) {
     failed |= json_object_set_new(root, "canonical", text_to_json(r->canonical == NULL ? "" : r->canonical));
     failed |= json_object_set_new(root, "curve", points_to_json(r->curve, r->curve_count));
     failed |= json_object_set_new(root, "eval", points_to_json(r->eval, r->eval_count));
+    if (r->diagnosis_count > 0)
+        failed |=
+            json_object_set_new(root, "diagnoses", fpl_diagnosis_to_json(r->diagnosis, r->diagnosis_count));
+    failed |= add_codebooks(root, r->canonical == NULL ? "" : r->canonical);
     char *text = failed ? NULL : json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(17));
     json_decref(root);
     return text;
@@ -217,7 +235,8 @@ static enum fpl_code points_from_json(const char *key, const json_t *list, struc
 }
 
 static int is_known(const char *key) {
-    static const char *const others[OTHER_KEYS] = {"schema", "status", "canonical", "curve", "eval"};
+    static const char *const others[OTHER_KEYS] = {"schema", "status",    "canonical", "curve",
+                                                   "eval",   "codebooks", "diagnoses"};
     for (size_t i = 0; i < OTHER_KEYS; i++)
         if (strcmp(key, others[i]) == 0) return 1;
     for (size_t i = 0; i < FIELDS; i++)
@@ -248,6 +267,9 @@ static enum fpl_code object_from_json(json_t *root, struct fpl_record *r, struct
         if (!is_known(key)) return fpl_fail(err, FPL_INVALID, "record: unknown key \"%.60s\"", key);
     }
     enum fpl_code code = status_from_json(json_object_get(root, "status"), r, err);
+    const json_t *codebooks = json_object_get(root, "codebooks");
+    if (code == FPL_OK && codebooks != NULL && fpl_codebooks_from_json(codebooks, err) != FPL_OK)
+        code = fpl_fail_at(err, "record");
     for (size_t i = 0; code == FPL_OK && i < FIELDS; i++)
         code = field_from_json(&fields[i], json_object_get(root, fields[i].key), r, err);
     if (code != FPL_OK) return code;
@@ -257,7 +279,11 @@ static enum fpl_code object_from_json(json_t *root, struct fpl_record *r, struct
     if (r->canonical == NULL) return fpl_fail(err, FPL_SYSTEM, "record: no memory for the configuration");
     code = points_from_json("curve", json_object_get(root, "curve"), &r->curve, &r->curve_count, err);
     if (code != FPL_OK) return code;
-    return points_from_json("eval", json_object_get(root, "eval"), &r->eval, &r->eval_count, err);
+    code = points_from_json("eval", json_object_get(root, "eval"), &r->eval, &r->eval_count, err);
+    const json_t *diagnoses = json_object_get(root, "diagnoses");
+    if (code != FPL_OK || diagnoses == NULL) return code;
+    code = fpl_diagnosis_from_json(diagnoses, &r->diagnosis, &r->diagnosis_count, err);
+    return code == FPL_OK ? FPL_OK : fpl_fail_at(err, "record");
 }
 
 enum fpl_code fpl_record_from_json(const char *text, struct fpl_record *r, struct fpl_error *err) {

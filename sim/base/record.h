@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "../../formats/error.h"
+#include "diagnosis.h"
 
 enum fpl_status { FPL_RUN_OK, FPL_RUN_DIVERGED, FPL_RUN_COLLAPSED, FPL_RUN_STOPPED, FPL_RUN_STATUSES };
 extern const char *const fpl_status_names[FPL_RUN_STATUSES + 1]; /* ok diverged collapsed stopped */
@@ -31,6 +32,8 @@ struct fpl_record {
     struct fpl_point *curve;
     int64_t eval_count; /* evaluations on the way */
     struct fpl_point *eval;
+    int64_t diagnosis_count; /* of quantized operands, in order of step, layer, operand; 0: not asked for */
+    struct fpl_diagnosis_point *diagnosis;
     /* measured, not deterministic */
     double seconds, tokens_per_second, flop, peak_bytes, joules; /* joules NaN where unknown */
     /* what ran */

@@ -42,6 +42,17 @@ const struct fpl_column fpl_columns[] = {
     COLUMN(tokens_per_second, FPL_COL_REAL, FPL_COL_MEASURED),
     COLUMN(oracle, FPL_COL_REAL, FPL_COL_HIDDEN),
     COLUMN(entropy_rate, FPL_COL_REAL, FPL_COL_HIDDEN),
+    COLUMN(Pw, FPL_COL_OPTIONAL, FPL_COL_HIDDEN),
+    COLUMN(Pa, FPL_COL_OPTIONAL, FPL_COL_HIDDEN),
+    COLUMN(Pkv, FPL_COL_OPTIONAL, FPL_COL_HIDDEN),
+    COLUMN(bits, FPL_COL_OPTIONAL, FPL_COL_HIDDEN),
+    COLUMN(group, FPL_COL_OPTIONAL, FPL_COL_HIDDEN),
+    COLUMN(step, FPL_COL_OPTIONAL, FPL_COL_HIDDEN),
+    COLUMN(N_mean, FPL_COL_OPTIONAL, FPL_COL_HIDDEN),
+    COLUMN(x, FPL_COL_OPTIONAL, FPL_COL_HIDDEN),
+    COLUMN(eff_N, FPL_COL_OPTIONAL, FPL_COL_HIDDEN),
+    COLUMN(eff_D, FPL_COL_OPTIONAL, FPL_COL_HIDDEN),
+    COLUMN(delta, FPL_COL_OPTIONAL, FPL_COL_HIDDEN),
     {NULL, FPL_COL_TEXT, FPL_COL_HIDDEN, 0, 0},
 };
 
@@ -62,7 +73,8 @@ enum fpl_code fpl_column_unknown(const char *name, struct fpl_error *err) {
     return fpl_fail(
         err, FPL_INVALID,
         "unknown column '%s'; columns are run seed status N D lr batch_tokens recipe format granularity E M "
-        "block steps seq loss loss_se backend numerics seconds tokens_per_second oracle entropy_rate",
+        "block steps seq loss loss_se backend numerics seconds tokens_per_second oracle entropy_rate Pw Pa "
+        "Pkv bits group step N_mean x eff_N eff_D delta",
         name);
 }
 
@@ -87,6 +99,15 @@ double fpl_column_number(const struct fpl_column *column, const struct fpl_run *
         break;
     }
     return (double)NAN;
+}
+
+void fpl_run_blank(struct fpl_run *run) {
+    memset(run, 0, sizeof *run);
+    for (const struct fpl_column *c = fpl_columns; c->name != NULL; c++)
+        if (c->kind == FPL_COL_REAL || c->kind == FPL_COL_OPTIONAL) {
+            const double none = (double)NAN;
+            memcpy((char *)run + c->offset, &none, sizeof none);
+        }
 }
 
 void fpl_runs_free(struct fpl_runs *runs) {

@@ -13,8 +13,8 @@
 #include "record.h"
 
 struct fpl_run {
-    char run[33];  /* id; a CSV without a `run` column: its line number */
-    int64_t line;  /* line of the CSV, 0 from a store */
+    char run[33]; /* id; a CSV without a `run` column: its line number */
+    int64_t line; /* line of the CSV, 0 from a store */
     uint64_t seed;
     enum fpl_status status;
     double N, D, lr, batch_tokens;
@@ -27,14 +27,24 @@ struct fpl_run {
     double oracle, entropy_rate; /* NaN where unknown; stores only */
     /* --timing */
     double seconds, tokens_per_second;
+    /* Further covariates of laws, read from CSVs that have them; NaN where unknown. */
+    double Pw, Pa, Pkv;  /* bits of weights, activations, keys and values */
+    double bits, group;  /* bits of what is quantized; elements of a quantization group */
+    double step;         /* of a loss curve: rows of one run share its id */
+    double N_mean, x;    /* parameters averaged over training; any positive variable */
+    double eff_N, eff_D; /* effective share of parameters and of tokens */
+    double delta;        /* rise of the loss over the unquantized run */
 };
+
+/* All unknown: numbers NaN, texts empty, status ok. */
+void fpl_run_blank(struct fpl_run *run);
 
 struct fpl_runs {
     size_t count;
     struct fpl_run *run;
-    char source[512];  /* path as given */
-    char hash[33];     /* XXH128 of the file, or of the exported table of a store */
-    int lacks_status;  /* a CSV without a `status` column: every row reads as ok, judged by its loss */
+    char source[512]; /* path as given */
+    char hash[33];    /* XXH128 of the file, or of the exported table of a store */
+    int lacks_status; /* a CSV without a `status` column: every row reads as ok, judged by its loss */
 };
 
 /* columns: "NAME=COLUMN" or "NAME=COLUMN*NUMBER" (a COLUMN may contain spaces); NULL-terminated

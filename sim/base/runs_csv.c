@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "file.h"
+#include "number.h"
 #include "runs_columns.h"
 
 #define FILE_LIMIT ((size_t)1 << 30)
@@ -108,11 +109,12 @@ static enum fpl_code split_mapping(const char *mapping, char *name, size_t name_
     *factor = 1.0;
     char *star = strrchr(column, '*');
     if (star == NULL) return FPL_OK;
-    char *end = NULL;
-    const double x = strtod(star + 1, &end);
-    if (end == star + 1 || *trim(end) != '\0' || !isfinite(x) || x == 0.0)
-        return fpl_fail(err, FPL_INVALID, "--columns: '%s': found '%s' after '*', expected a finite number",
-                        mapping, star + 1);
+    struct fpl_error ignored;
+    double x = 0.0;
+    if (fpl_number_parse(trim(star + 1), &x, &ignored) != FPL_OK || !isfinite(x) || x == 0.0)
+        return fpl_fail(err, FPL_INVALID,
+                        "--columns: '%s': found '%s' after '*', expected a finite number (2048, 1e6, 1M)", mapping,
+                        star + 1);
     *factor = x;
     *star = '\0';
     char *trimmed = trim(column);
@@ -243,7 +245,9 @@ static enum fpl_code set_field(const struct reader *r, const struct target *t, i
     double x = (double)NAN;
     if (*text != '\0') {
         x = strtod(text, &end);
-        if (end == text || *end != '\0') return bad_field(r, line, t, text, "a number or nan", err);
+        struct fpl_error ignored; /* 125M is a number, too */
+        if ((end == text || *end != '\0') && fpl_number_parse(text, &x, &ignored) != FPL_OK)
+            return bad_field(r, line, t, text, "a number or nan", err);
     }
     x *= t->factor;
     memcpy(field, &x, sizeof x);
@@ -251,12 +255,7 @@ static enum fpl_code set_field(const struct reader *r, const struct target *t, i
 }
 
 static void blank_run(struct fpl_run *run, int64_t line) {
-    memset(run, 0, sizeof *run);
-    for (const struct fpl_column *c = fpl_columns; c->name != NULL; c++)
-        if (c->kind == FPL_COL_REAL || c->kind == FPL_COL_OPTIONAL) {
-            const double none = (double)NAN;
-            memcpy((char *)run + c->offset, &none, sizeof none);
-        }
+    fpl_run_blank(run);
     run->line = line;
     snprintf(run->run, sizeof run->run, "%lld", (long long)line);
 }

@@ -24,7 +24,7 @@ struct fpl_bench_row {
 
 struct fpl_bench {
     int quick; /* few repeats, small sizes: does it work at all */
-    struct fpl_bench_row row[64];
+    struct fpl_bench_row row[160];
     int count;
     double sgemm; /* FLOP/s of single-threaded OpenBLAS at 1024^3 */
 };
@@ -44,6 +44,7 @@ struct fpl_bench_row *fpl_bench_add(struct fpl_bench *b, const struct fpl_times 
 /* The parts, each appending rows. */
 enum fpl_code fpl_bench_products(struct fpl_bench *b, struct fpl_error *err);
 enum fpl_code fpl_bench_quantizers(struct fpl_bench *b, struct fpl_error *err);
+enum fpl_code fpl_bench_accumulators(struct fpl_bench *b, struct fpl_error *err);
 enum fpl_code fpl_bench_steps(struct fpl_bench *b, struct fpl_error *err);
 enum fpl_code fpl_bench_workers(struct fpl_bench *b, struct fpl_error *err);
 

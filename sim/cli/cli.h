@@ -48,6 +48,7 @@ int fpl_cmd_train(int argc, char **argv);
 int fpl_cmd_study(int argc, char **argv);
 int fpl_cmd_fit(int argc, char **argv);
 int fpl_cmd_predict(int argc, char **argv);
+int fpl_cmd_plan(int argc, char **argv);
 int fpl_cmd_report(int argc, char **argv);
 int fpl_cmd_bench(int argc, char **argv);
 int fpl_cmd_worker(int argc, char **argv); /* hidden: study's child process */

@@ -23,6 +23,7 @@
 struct arguments {
     int json, quick, serve;
     const char *baseline, *junit;
+    const char *suite; /* names of parts; NULL: all */
     const char *tolerance_text;
     double tolerance;
 };
@@ -33,6 +34,10 @@ static const struct argp_option options[] = {
      0},
     {"tolerance", 't', "X", 0, "by how much a ratio may fall besides its spread, default 0.05", 0},
     {"junit", 'u', "FILE", 0, "write the comparison as JUnit XML too", 0},
+    {"suite", 'p', "NAME[,NAME...]", 0,
+     "only these parts: steps, workers, products, quantizers, accumulators; a baseline's other rows are not "
+     "compared",
+     0},
     {"quick", 'q', NULL, 0, "few repeats, small sizes: a test that it works, not a measurement", 0},
     {"serve", 's', NULL, OPTION_HIDDEN, "a worker of the two-worker row", 0},
     {NULL, 0, NULL, 0, NULL, 0},
@@ -49,6 +54,9 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         return 0;
     case 'u':
         a->junit = arg;
+        return 0;
+    case 'p':
+        a->suite = arg;
         return 0;
     case 'q':
         a->quick = 1;
@@ -111,14 +119,56 @@ struct fpl_bench_row *fpl_bench_add(struct fpl_bench *b, const struct fpl_times 
     return row;
 }
 
-static enum fpl_code run_all(struct fpl_bench *b, struct fpl_error *err) {
-    static enum fpl_code (*const parts[])(struct fpl_bench *, struct fpl_error *) = {
-        fpl_bench_steps, fpl_bench_workers, fpl_bench_products, fpl_bench_quantizers};
-    static const char *const names[] = {"training steps", "two workers", "products", "quantizers"};
+/* A part of the benchmark, and the first words of its rows. */
+struct part {
+    const char *name;
+    enum fpl_code (*run)(struct fpl_bench *, struct fpl_error *);
+    const char *rows[3];
+};
+
+static const struct part parts[] = {
+    {"steps", fpl_bench_steps, {"step ", "quantizing "}},
+    {"workers", fpl_bench_workers, {"two workers"}},
+    {"products", fpl_bench_products, {"product "}},
+    {"quantizers", fpl_bench_quantizers, {"quantize ", "turn "}},
+    {"accumulators", fpl_bench_accumulators, {""}}, /* what no other part's rows begin with */
+};
+enum { PARTS = sizeof parts / sizeof parts[0] };
+
+/* Whether the list of names, separated by commas, holds `name`. */
+static int listed(const char *names, const char *name) {
+    const size_t n = strlen(name);
+    for (const char *p = names; p != NULL; p = strchr(p, ','), p = p != NULL ? p + 1 : NULL)
+        if (strncmp(p, name, n) == 0 && (p[n] == ',' || p[n] == '\0')) return 1;
+    return 0;
+}
+
+static enum fpl_code check_suite(const char *suite, struct fpl_error *err) {
+    int known = 0, asked = 1;
+    for (const char *p = suite; p != NULL && *p != '\0'; p++) asked += *p == ',';
+    for (int i = 0; i < PARTS; i++) known += listed(suite, parts[i].name);
+    if (suite == NULL || known == asked) return FPL_OK;
+    return fpl_fail(err, FPL_INVALID,
+                    "bench: --suite '%.60s' names what is no part; accepted are steps, workers, products, "
+                    "quantizers, accumulators, each once",
+                    suite);
+}
+
+/* Whether the part that a row belongs to was asked for. */
+static int row_asked(const char *suite, const char *row) {
+    for (int i = 0; suite != NULL && i < PARTS; i++)
+        for (int j = 0; j < 3 && parts[i].rows[j] != NULL; j++)
+            if (strncmp(row, parts[i].rows[j], strlen(parts[i].rows[j])) == 0)
+                return listed(suite, parts[i].name);
+    return 1;
+}
+
+static enum fpl_code run_all(struct fpl_bench *b, const char *suite, struct fpl_error *err) {
     enum fpl_code code = FPL_OK;
-    for (int i = 0; i < 4 && code == FPL_OK; i++) {
-        fpl_cli_progress(0.25 * i, names[i]);
-        code = parts[i](b, err);
+    for (int i = 0; i < PARTS && code == FPL_OK; i++) {
+        if (suite != NULL && !listed(suite, parts[i].name)) continue;
+        fpl_cli_progress((double)i / PARTS, parts[i].name);
+        code = parts[i].run(b, err);
     }
     fpl_cli_progress_end();
     return code;
@@ -130,8 +180,11 @@ static void print_table(const struct fpl_bench *b) {
     struct fpl_record machine;
     memset(&machine, 0, sizeof machine);
     fpl_machine_describe(&machine);
-    printf("%s, one core, %s, %s\nsgemm 1024^3, OpenBLAS (%s kernels), one thread: %.1f GFLOP/s\n\n",
-           machine.cpu, fpl_simd_level(), machine.compiler, fpl_sgemm_core(), 1e-9 * b->sgemm);
+    printf("%s, one core, %s, %s\n", machine.cpu, fpl_simd_level(), machine.compiler);
+    if (b->sgemm > 0.0)
+        printf("sgemm 1024^3, OpenBLAS (%s kernels), one thread: %.1f GFLOP/s\n", fpl_sgemm_core(),
+               1e-9 * b->sgemm);
+    putchar('\n');
     printf("%-38s %12s %-9s %8s of %-14s %7s\n", "", "value", "", "ratio", "peer", "spread");
     for (int i = 0; i < b->count; i++) {
         const struct fpl_bench_row *r = &b->row[i];
@@ -253,6 +306,7 @@ static enum fpl_code compare(const struct fpl_bench *b, const struct arguments *
     json_array_foreach(rows, i, row) {
         const char *name = json_string_value(json_object_get(row, "name"));
         char why[160];
+        if (name != NULL && !row_asked(a->suite, name)) continue;
         compare_row(b, row, a->tolerance, why, sizeof why);
         add_case(&xml, name, why);
         if (why[0] == '\0') continue;
@@ -290,8 +344,9 @@ int fpl_cmd_bench(int argc, char **argv) {
     }
     if (a.tolerance_text != NULL && read_tolerance(&a, &err) != FPL_OK) return fpl_cli_fail(&err);
     if (a.baseline != NULL && load_baseline(a.baseline, &baseline, &err) != FPL_OK) return fpl_cli_fail(&err);
+    if (check_suite(a.suite, &err) != FPL_OK) return fpl_cli_fail(&err);
     bench.quick = a.quick;
-    enum fpl_code code = run_all(&bench, &err);
+    enum fpl_code code = run_all(&bench, a.suite, &err);
     if (code == FPL_OK && a.json)
         code = print_json(&bench, &err);
     else if (code == FPL_OK)

@@ -10,15 +10,18 @@
 #include "../base/number.h"
 #include "../law/law.h"
 #include "../store/store.h"
+#include "../study/study.h"
 #include "cli.h"
+#include "cli_fit.h"
 
-#define LAW_LIMIT 16
+#define LAW_LIMIT 32
 #define COLUMN_LIMIT 64
 
 struct arguments {
     const char *input, *out, *laws, *where[COLUMN_LIMIT], *column[COLUMN_LIMIT + 1];
     const char *hold_out, *delta, *bootstrap, *threads, *seed, *window, *level;
-    int inputs, wheres, columns;
+    const char *objective, *weights, *unit, *profile, *base, *fix, *release;
+    int inputs, wheres, columns, regret, censor;
 };
 
 enum {
@@ -29,19 +32,51 @@ enum {
     KEY_THREADS,
     KEY_SEED,
     KEY_WINDOW,
-    KEY_LEVEL
+    KEY_LEVEL,
+    KEY_OBJECTIVE,
+    KEY_WEIGHTS,
+    KEY_UNIT,
+    KEY_PROFILE,
+    KEY_BASE,
+    KEY_FIX,
+    KEY_RELEASE,
+    KEY_CENSOR,
+    KEY_REGRET
 };
 
 static const struct argp_option options[] = {
-    {"law", 'l', "NAME[,NAME...]", 0, "chinchilla, capybara, steplaw, joint", 0},
+    {"law", 'l', "NAME[,NAME...]", 0, "laws to fit; an unknown name lists them", 0},
     {"out", 'o', "FIT.json", 0, "where the fit goes ('-': standard output)", 0},
     {"columns", 'c', "NAME=COLUMN[*NUMBER]", 0,
      "read NAME from another column of the CSV, times a number; may be repeated", 0},
     {"where", KEY_WHERE, "EXPR", 0, "only runs for which it holds: 'N>1e9 and format=e4m3'", 0},
     {"hold-out", KEY_HOLD_OUT, "EXPR", 0,
-     "report the error on these runs of a fit without them; 'cell': each (N, D) in turn", 0},
+     "report the error on these runs of a fit without them: 'N>1e9'; 'largest-N', 'largest-D'; 'cell': each "
+     "(N, D) in turn",
+     0},
+    {"objective", KEY_OBJECTIVE, "huber|squared|absolute", 0, "of log residuals (default huber)", 0},
     {"delta", KEY_DELTA, "auto|X", 0,
      "Huber's delta on log residuals (auto: 1.35 robust scales, at least 1e-3)", 0},
+    {"weights", KEY_WEIGHTS, "none|seed", 0,
+     "seed: weigh runs by the inverse of the variance that repeated seeds show (default none)", 0},
+    {"censor", KEY_CENSOR, NULL, 0,
+     "diverged runs count as 'at least 1.2 times the best of their group' instead of being left out "
+     "(laws with a bowl)",
+     0},
+    {"base", KEY_BASE, "auto|NAME", 0,
+     "what joint stands on: chinchilla, chinchilla-nd, capacity, farseer, or (auto, the default) the "
+     "simplest "
+     "within one standard error of the least held-out error",
+     0},
+    {"fix", KEY_FIX, "NAME=VALUE[,...]", 0, "hold parameters: 'batch_N=0'", 0},
+    {"release", KEY_RELEASE, "NAME[,...]", 0, "free parameters that the law holds: steplaw's batch_N", 0},
+    {"profile", KEY_PROFILE, "NAME[,...]", 0, "profile-likelihood intervals of these parameters", 0},
+    {"regret", KEY_REGRET, NULL, 0,
+     "instead of a fit: published and fitted laws of learning rate and batch compared by regret, cells held "
+     "out one at a time; the table goes to standard output, its figures to --out",
+     0},
+    {"bootstrap-unit", KEY_UNIT, "run|cell|seed", 0,
+     "what a resample draws: runs, cells (equal N and D), or runs of a cell paired by seed (default run)", 0},
     {"bootstrap", KEY_BOOTSTRAP, "K", 0, "resamples for intervals, 0 for none (default 1000)", 0},
     {"level", KEY_LEVEL, "X", 0, "of the intervals (default 0.95)", 0},
     {"window", KEY_WINDOW, "auto|X", 0,
@@ -85,6 +120,33 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     case KEY_WINDOW:
         a->window = arg;
         return 0;
+    case KEY_OBJECTIVE:
+        a->objective = arg;
+        return 0;
+    case KEY_WEIGHTS:
+        a->weights = arg;
+        return 0;
+    case KEY_UNIT:
+        a->unit = arg;
+        return 0;
+    case KEY_PROFILE:
+        a->profile = arg;
+        return 0;
+    case KEY_BASE:
+        a->base = arg;
+        return 0;
+    case KEY_FIX:
+        a->fix = arg;
+        return 0;
+    case KEY_RELEASE:
+        a->release = arg;
+        return 0;
+    case KEY_CENSOR:
+        a->censor = 1;
+        return 0;
+    case KEY_REGRET:
+        a->regret = 1;
+        return 0;
     case KEY_SEED:
         a->seed = arg;
         return 0;
@@ -103,7 +165,7 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
 static const struct argp argp = {
     options,
     parse,
-    "--law NAME[,NAME...] DIR|RUNS.csv --out FIT.json",
+    "--law NAME[,NAME...] DIR|RUNS.csv --out FIT.json\n--regret DIR|RUNS.csv --out TABLE.json",
     "Fit scaling laws to the runs of a study (its directory) or of any CSV ('-': standard input).",
     NULL,
     NULL,
@@ -129,10 +191,57 @@ static enum fpl_code take_count(const char *name, const char *text, int64_t leas
     return FPL_OK;
 }
 
+/* One of the words, by its place. */
+static enum fpl_code take_word(const char *name, const char *text, const char *const *words, int *out,
+                               struct fpl_error *err) {
+    char known[128] = "";
+    if (text == NULL) return FPL_OK;
+    for (int i = 0; words[i] != NULL; i++) {
+        if (strcmp(text, words[i]) == 0) {
+            *out = i;
+            return FPL_OK;
+        }
+        const size_t used = strlen(known);
+        snprintf(known + used, sizeof known - used, "%s%s", i > 0 ? ", " : "", words[i]);
+    }
+    return fpl_fail(err, FPL_INVALID, "fit: --%s: one of %s is expected, '%.40s' is found", name, known,
+                    text);
+}
+
+static enum fpl_code take_words(const struct arguments *a, struct fpl_fit_options *o, struct fpl_error *err) {
+    static const char *const objectives[] = {"huber", "squared", "absolute", NULL}, *const weights[] = {
+                                                                                        "none", "seed", NULL};
+    int objective = 0, unit = 0;
+    enum fpl_code code = take_word("objective", a->objective, objectives, &objective, err);
+    if (code == FPL_OK) code = take_word("weights", a->weights, weights, &o->seed_weights, err);
+    if (code == FPL_OK) code = take_word("bootstrap-unit", a->unit, fpl_unit_names, &unit, err);
+    if (code == FPL_OK && objective != 0 && a->delta != NULL)
+        code = fpl_fail(err, FPL_INVALID, "fit: --delta is Huber's; --objective %s has none", a->objective);
+    o->objective = (enum fpl_objective_kind)objective;
+    o->unit = (enum fpl_bootstrap_unit)unit;
+    o->base = a->base != NULL ? a->base : "auto";
+    o->fix = a->fix;
+    o->release = a->release;
+    o->profile = a->profile;
+    o->censor = a->censor;
+    o->diagnose = 1;
+    return code;
+}
+
 static int cores(void) {
     cpu_set_t set;
     const int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
     return n < 1 ? 1 : n;
+}
+
+/* "chinchilla, capybara, ...", from the registry. */
+static const char *known_laws(void) {
+    static char text[512];
+    size_t used = 0;
+    for (size_t i = 0; fpl_laws[i] != NULL && used < sizeof text; i++)
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", i > 0 ? ", " : "",
+                                 fpl_law_name(fpl_laws[i]));
+    return text;
 }
 
 static enum fpl_code take_options(const struct arguments *a, struct fpl_fit_options *o,
@@ -142,9 +251,11 @@ static enum fpl_code take_options(const struct arguments *a, struct fpl_fit_opti
     o->hold_out = a->hold_out;
     if (a->inputs != 1)
         return fpl_fail(err, FPL_INVALID, "fit: one study directory or CSV is expected, %d given", a->inputs);
-    if (a->laws == NULL)
+    if (a->laws == NULL && !a->regret)
+        return fpl_fail(err, FPL_INVALID, "fit: --law NAME is missing: one of %s", known_laws());
+    if (a->laws != NULL && a->regret)
         return fpl_fail(err, FPL_INVALID,
-                        "fit: --law NAME is missing: chinchilla, capybara, steplaw or joint");
+                        "fit: --regret compares a list of models of its own; --law is for fits");
     if (a->out == NULL)
         return fpl_fail(err, FPL_INVALID,
                         "fit: --out FIT.json is missing: where the fit goes ('-': standard output)");
@@ -154,6 +265,7 @@ static enum fpl_code take_options(const struct arguments *a, struct fpl_fit_opti
     if (code == FPL_OK) code = take_positive("window", a->window, &o->window, err);
     if (code == FPL_OK) code = take_count("bootstrap", a->bootstrap, 0, 1000000, &o->bootstrap, err);
     if (code == FPL_OK) code = take_count("threads", a->threads, 1, 1024, &o->threads, err);
+    if (code == FPL_OK) code = take_words(a, o, err);
     if (code == FPL_OK && a->seed != NULL && fpl_unsigned_parse(a->seed, &o->seed, err) != FPL_OK)
         code = fpl_fail_at(err, "fit: --seed");
     if (code == FPL_OK && a->level != NULL &&
@@ -174,8 +286,8 @@ static enum fpl_code take_law(const char *name, const struct fpl_law **laws, siz
     if (law == NULL) {
         const char *near = fpl_nearest_word(name, names);
         return fpl_fail(err, FPL_INVALID, "fit: --law: unknown law '%.40s'; %s%s%s", name,
-                        near != NULL ? "did you mean '" : "chinchilla, capybara, steplaw, joint",
-                        near != NULL ? near : "", near != NULL ? "'?" : " are known");
+                        near != NULL ? "did you mean '" : known_laws(), near != NULL ? near : "",
+                        near != NULL ? "'?" : " are known");
     }
     for (size_t i = 0; i < *count; i++)
         if (laws[i] == law) return fpl_fail(err, FPL_INVALID, "fit: --law: '%s' is named twice", name);
@@ -198,7 +310,21 @@ static enum fpl_code take_laws(const char *text, const struct fpl_law **laws, si
 
 /* ---- runs ------------------------------------------------------------------------------------------ */
 
-static enum fpl_code read_runs(const struct arguments *a, struct fpl_runs *runs, struct fpl_error *err) {
+/* Laws of loss curves read points of trajectories, the others one row per run. */
+static enum fpl_code wants_curves(const struct fpl_law *const *laws, size_t count, int *curves,
+                                  struct fpl_error *err) {
+    size_t taking = 0;
+    for (size_t i = 0; i < count; i++) taking += fpl_law_takes_schedule(laws[i]) ? 1 : 0;
+    *curves = taking > 0;
+    if (taking == 0 || taking == count) return FPL_OK;
+    return fpl_fail(
+        err, FPL_INVALID,
+        "fit: --law: laws of loss curves (annealing, multipower) read other rows than the rest: fit "
+        "them by themselves");
+}
+
+static enum fpl_code read_runs(const struct arguments *a, int curves, struct fpl_runs *runs,
+                               struct fpl_error *err) {
     struct stat st;
     enum fpl_code code;
     memset(runs, 0, sizeof *runs);
@@ -208,7 +334,7 @@ static enum fpl_code read_runs(const struct arguments *a, struct fpl_runs *runs,
             return fpl_fail(err, FPL_INVALID, "fit: --columns is for a CSV; %s is a study", a->input);
         code = fpl_store_open(a->input, 0, &store, err);
         if (code != FPL_OK) return code;
-        code = fpl_store_runs(store, runs, err);
+        code = curves ? fpl_study_curves(store, runs, err) : fpl_store_runs(store, runs, err);
         fpl_store_close(store);
         if (code == FPL_OK) snprintf(runs->source, sizeof runs->source, "%s", a->input);
     } else {
@@ -245,8 +371,14 @@ static void tell_fit(FILE *out, const struct fpl_fit *fit) {
     for (size_t i = 0; (name = fpl_fit_param(fit, i, &e)) != NULL; i++) {
         fprintf(out, "  %-9s %14.7g", name, e.value);
         if (!isnan(e.lo)) fprintf(out, "  [%.5g, %.5g]", e.lo, e.hi);
+        if (fpl_fit_profile(fit, i, &e)) fprintf(out, "  profile [%.5g, %.5g]", e.lo, e.hi);
         fprintf(out, "%s%s\n", fpl_fit_param_unit(fit, i)[0] != '\0' ? "  " : "", fpl_fit_param_unit(fit, i));
     }
+    for (size_t i = 0; (name = fpl_fit_base_tried(fit, i, &e.value)) != NULL; i++)
+        fprintf(out, "  base %s: held-out rms %.3g%s\n", name, e.value,
+                strcmp(name, fpl_law_base(fpl_fit_law(fit))) == 0 ? " (taken)" : "");
+    for (size_t i = 0; (name = fpl_fit_finding(fit, i)) != NULL; i++)
+        fprintf(out, "  - %.*s\n", (int)strcspn(name, "\n"), name);
 }
 
 static enum fpl_code write_fits(const char *path, struct fpl_fit *const *fits, size_t count,
@@ -294,10 +426,14 @@ int fpl_cmd_fit(int argc, char **argv) {
     size_t count = 0;
     fpl_cli_parse(&argp, argc, argv, &a);
     enum fpl_code code = take_options(&a, &o, &err);
-    if (code == FPL_OK) code = take_laws(a.laws, laws, &count, &err);
+    if (code == FPL_OK && !a.regret) code = take_laws(a.laws, laws, &count, &err);
     if (code != FPL_OK) return fpl_cli_fail(&err);
-    code = read_runs(&a, &runs, &err);
-    if (code == FPL_OK) code = fit_all(&a, &runs, laws, count, &o, &err);
+    int curves = 0;
+    code = wants_curves(laws, count, &curves, &err);
+    if (code != FPL_OK) return fpl_cli_fail(&err);
+    code = read_runs(&a, curves, &runs, &err);
+    if (code == FPL_OK)
+        code = a.regret ? fpl_cli_regret(a.out, &runs, &o, &err) : fit_all(&a, &runs, laws, count, &o, &err);
     fpl_runs_free(&runs);
     return code == FPL_OK ? fpl_cli_flush(0) : fpl_cli_fail(&err);
 }

@@ -16,11 +16,11 @@
 #define MOST_WORKERS 1024
 
 struct arguments {
-    const char *input, *out, *device, *export, *workers, *budget;
+    const char *input, *out, *device, *export, *diagnostics, *workers, *budget;
     int inputs, dry_run, timing;
 };
 
-enum { KEY_EXPORT = 256, KEY_TIMING, KEY_DRY_RUN, KEY_BUDGET };
+enum { KEY_EXPORT = 256, KEY_TIMING, KEY_DRY_RUN, KEY_BUDGET, KEY_DIAGNOSTICS };
 
 static const struct argp_option options[] = {
     {"out", 'o', "DIR", 0, "directory of the study's results, made if missing; the same again goes on", 0},
@@ -29,6 +29,10 @@ static const struct argp_option options[] = {
     {"budget", KEY_BUDGET, "TIME", 0, "3600, 90m, 1h30m: replaces the file's time budget over all calls", 0},
     {"dry-run", KEY_DRY_RUN, NULL, 0, "expand, check and estimate; run nothing and write nothing", 0},
     {"export", KEY_EXPORT, "RUNS.csv", 0, "write the table of all runs in DIR ('-': standard output)", 0},
+    {"export-diagnostics", KEY_DIAGNOSTICS, "OUT.csv", 0,
+     "write what quantizing did to each operand, of the runs in DIR with diagnose_every ('-': standard "
+     "output): run, step, layer, operand, SQNR, shares of underflow and clipping, amax, exponents",
+     0},
     {"timing", KEY_TIMING, NULL, 0, "with --export: append what was measured", 0},
     {NULL, 0, NULL, 0, NULL, 0},
 };
@@ -53,6 +57,9 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         return 0;
     case KEY_EXPORT:
         a->export = arg;
+        return 0;
+    case KEY_DIAGNOSTICS:
+        a->diagnostics = arg;
         return 0;
     case KEY_TIMING:
         a->timing = 1;
@@ -135,17 +142,61 @@ static void tell_result(const struct fpl_study_result *r) {
 
 /* ---- export ------------------------------------------------------------------------------------ */
 
-static enum fpl_code export_table(const struct arguments *a, struct fpl_error *err) {
-    struct fpl_store *store = NULL;
-    struct fpl_runs runs;
+static enum fpl_code open_study(const struct arguments *a, struct fpl_store **store, struct fpl_error *err) {
+    const char *option = a->export != NULL ? "--export" : "--export-diagnostics";
     struct stat st;
     if (stat(a->input, &st) != 0)
         return fpl_fail(err, errno == EACCES || errno == EIO ? FPL_SYSTEM : FPL_INVALID,
-                        "%s: --export takes the directory of a study: %s", a->input, strerror(errno));
+                        "%s: %s takes the directory of a study: %s", a->input, option, strerror(errno));
     if (!S_ISDIR(st.st_mode))
-        return fpl_fail(err, FPL_INVALID, "%s: --export takes the directory of a study, a file is found",
-                        a->input);
-    enum fpl_code code = fpl_store_open(a->input, 0, &store, err);
+        return fpl_fail(err, FPL_INVALID, "%s: %s takes the directory of a study, a file is found", a->input,
+                        option);
+    return fpl_store_open(a->input, 0, store, err);
+}
+
+struct diagnostics {
+    struct fpl_store *store;
+    struct fpl_writer out;
+    int64_t runs;
+};
+
+static enum fpl_code export_run(void *context, const char *run, struct fpl_error *err) {
+    struct diagnostics *d = context;
+    struct fpl_diagnosis_point *points;
+    int64_t count;
+    enum fpl_code code = fpl_store_diagnoses(d->store, run, &points, &count, err);
+    if (code != FPL_OK) return code;
+    char *csv = fpl_diagnosis_to_csv(run, points, count);
+    fpl_diagnosis_free(points, count);
+    if (csv == NULL) return fpl_fail(err, FPL_SYSTEM, "study: out of memory");
+    code = fpl_writer_put(&d->out, csv, strlen(csv), err);
+    free(csv);
+    d->runs++;
+    return code;
+}
+
+/* Run by run, so that a study of any size fits. */
+static enum fpl_code export_diagnostics(const struct arguments *a, struct fpl_error *err) {
+    struct diagnostics d = {.runs = 0};
+    enum fpl_code code = open_study(a, &d.store, err);
+    if (code != FPL_OK) return code;
+    code = fpl_writer_open(&d.out, a->diagnostics, err);
+    if (code == FPL_OK) {
+        code = fpl_writer_put(&d.out, fpl_diagnosis_header, strlen(fpl_diagnosis_header), err);
+        if (code == FPL_OK) code = fpl_store_diagnosed(d.store, export_run, &d, err);
+        if (code == FPL_OK) code = fpl_writer_commit(&d.out, err);
+        fpl_writer_abandon(&d.out);
+    }
+    fpl_store_close(d.store);
+    if (code == FPL_OK && d.runs == 0)
+        fprintf(stderr, "fplaw: %s: no run has diagnostics; set the option diagnose_every\n", a->input);
+    return code;
+}
+
+static enum fpl_code export_table(const struct arguments *a, struct fpl_error *err) {
+    struct fpl_store *store = NULL;
+    struct fpl_runs runs;
+    enum fpl_code code = open_study(a, &store, err);
     if (code != FPL_OK) return code;
     code = fpl_store_runs(store, &runs, err);
     fpl_store_close(store);
@@ -172,9 +223,13 @@ static enum fpl_code check_arguments(const struct arguments *a, struct telling *
         return fpl_fail(err, FPL_INVALID,
                         "study: one study file (or one directory with --export) is expected, %d given",
                         a->inputs);
-    if (a->export != NULL) {
+    if (a->export != NULL || a->diagnostics != NULL) {
         if (a->out != NULL || a->dry_run || a->workers != NULL || a->budget != NULL || a->device != NULL)
-            return fpl_fail(err, FPL_INVALID, "study: --export goes with --timing only");
+            return fpl_fail(err, FPL_INVALID,
+                            "study: --export goes with --timing only, and "
+                            "--export-diagnostics with --export or nothing");
+        if (a->timing && a->export == NULL)
+            return fpl_fail(err, FPL_INVALID, "study: --timing goes with --export");
         return FPL_OK;
     }
     if (a->timing) return fpl_fail(err, FPL_INVALID, "study: --timing goes with --export");
@@ -224,7 +279,7 @@ static enum fpl_code run_study(const struct arguments *a, struct telling *t, str
 static const struct argp argp = {
     options,
     parse,
-    "FILE.yaml --out DIR\nDIR --export RUNS.csv",
+    "FILE.yaml --out DIR\nDIR --export RUNS.csv\nDIR --export-diagnostics OUT.csv",
     "Expand a study file into runs and run what is missing; killed at any moment, the same command goes on. "
     "Or export the table of a study's runs.\v"
     "A study file is YAML: `options` that hold for every run; `grid`, `zip`, `list` and `seeds`, whose "
@@ -242,11 +297,13 @@ int fpl_cmd_study(int argc, char **argv) {
     struct telling t = {.workers = 1};
     struct fpl_error err = {FPL_OK, ""};
     fpl_cli_parse(&argp, argc, argv, &a);
-    if (a.device == NULL && a.export == NULL) a.device = "cpu";
+    const int exports = a.export != NULL || a.diagnostics != NULL;
+    if (a.device == NULL && !exports) a.device = "cpu";
     enum fpl_code code = check_arguments(&a, &t, &err);
-    if (code == FPL_OK && a.export != NULL)
-        code = export_table(&a, &err);
-    else if (code == FPL_OK) {
+    if (code == FPL_OK && a.export != NULL) code = export_table(&a, &err);
+    if (code == FPL_OK && a.diagnostics != NULL) code = export_diagnostics(&a, &err);
+    if (code == FPL_OK && exports) return 0;
+    if (code == FPL_OK) {
         t.out = a.dry_run ? stdout : stderr;
         code = run_study(&a, &t, &err);
     }

@@ -2,9 +2,9 @@
  *
  * Options come from the table of config.h: defaults, then the file, then key=value
  * arguments, each key at most once in either.  With --out DIR the run leaves
- * DIR/record.json (written when it has ended, also by a signal) and DIR/checkpoint.bin (the
- * last state); the same command then goes on from there.  Standard output gets a short
- * summary, or the record itself with --json.
+ * DIR/record.json (written when it has ended, also by a signal), DIR/checkpoint.bin (the last
+ * state) and, with diagnose_every, DIR/diagnostics.csv; the same command then goes on from there.  Standard
+ * output gets a short summary, or the record itself with --json.
  */
 #include <errno.h>
 #include <math.h>
@@ -30,7 +30,11 @@ struct arguments {
 };
 
 static const struct argp_option options[] = {
-    {"out", 'o', "DIR", 0, "write DIR/record.json and DIR/checkpoint.bin; go on from the latter", 0},
+    {"out", 'o', "DIR", 0,
+     "write DIR/record.json, DIR/checkpoint.bin and, with diagnose_every, DIR/diagnostics.csv; go on from "
+     "the "
+     "checkpoint",
+     0},
     {"threads", 't', "T", 0, "threads inside one operation (default 1); results do not depend on them", 0},
     {"device", 'd', "NAME", 0, "cpu (default) or cuda", 0},
     {"json", 'j', NULL, 0, "print the record as JSON", 0},
@@ -203,14 +207,31 @@ static void print_summary(const struct fpl_config *c, const struct fpl_record *r
     printf("machine    %s, %s\n", r->backend, r->variants);
 }
 
-static enum fpl_code write_record(const struct arguments *a, const char *json, struct fpl_error *err) {
-    if (a->out == NULL) return FPL_OK;
-    struct fpl_text path = {0};
-    fpl_text_add(&path, "%s/record.json", a->out);
-    const enum fpl_code code = path.failed ? fpl_fail(err, FPL_SYSTEM, "train: no memory for a path")
-                                           : fpl_file_write(path.text, json, strlen(json), err);
+/* DIR/name, with an optional second part. */
+static enum fpl_code write_part(const struct arguments *a, const char *name, const char *first,
+                                const char *second, struct fpl_error *err) {
+    struct fpl_text path = {0}, whole = {0};
+    fpl_text_add(&path, "%s/%s", a->out, name);
+    fpl_text_append(&whole, first, strlen(first));
+    if (second != NULL) fpl_text_append(&whole, second, strlen(second));
+    const enum fpl_code code = path.failed || whole.failed
+                                   ? fpl_fail(err, FPL_SYSTEM, "train: no memory for %s", name)
+                                   : fpl_file_write(path.text, whole.text, whole.size, err);
     fpl_text_free(&path);
+    fpl_text_free(&whole);
     return code;
+}
+
+static enum fpl_code write_record(const struct arguments *a, const struct fpl_record *r, const char *json,
+                                  struct fpl_error *err) {
+    if (a->out == NULL) return FPL_OK;
+    const enum fpl_code code = write_part(a, "record.json", json, NULL, err);
+    if (code != FPL_OK || r->diagnosis_count == 0) return code;
+    char *csv = fpl_diagnosis_to_csv(r->id, r->diagnosis, r->diagnosis_count);
+    if (csv == NULL) return fpl_fail(err, FPL_SYSTEM, "train: no memory for diagnostics");
+    const enum fpl_code written = write_part(a, "diagnostics.csv", fpl_diagnosis_header, csv, err);
+    free(csv);
+    return written;
 }
 
 /* The record goes to its file and to standard output, each whether or not the other takes it. */
@@ -218,7 +239,7 @@ static enum fpl_code tell(const struct arguments *a, const struct fpl_config *c,
                           struct fpl_error *err) {
     char *json = fpl_record_to_json(r);
     if (json == NULL) return fpl_fail(err, FPL_SYSTEM, "train: no memory for the record");
-    const enum fpl_code code = write_record(a, json, err);
+    const enum fpl_code code = write_record(a, r, json, err);
     if (a->json)
         printf("%s\n", json);
     else

@@ -22,6 +22,7 @@ const struct fpl_command fpl_commands[] = {
     {"study", "run what is missing of a study, or export its table", fpl_cmd_study},
     {"fit", "fit scaling laws to a study or a table", fpl_cmd_fit},
     {"predict", "ask a fitted or published law", fpl_cmd_predict},
+    {"plan", "size, data, format, learning rate and batch for a budget; which runs next", fpl_cmd_plan},
     {"report", "draw a study and its fits as one HTML file", fpl_cmd_report},
     {"bench", "measure speed against limits and peers", fpl_cmd_bench},
     {NULL, NULL, NULL},

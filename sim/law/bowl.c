@@ -56,3 +56,12 @@ double fpl_bowl(const double t[6], double u, double v, double *du, double *dv, d
     }
     return k1 * b1 + k2 * b2;
 }
+
+void fpl_bowl_of_form(const double h[3], double r1, double *t) {
+    const double det = h[0] * h[2] - h[1] * h[1];
+    const double k1 = det / (h[0] * r1 * r1 - 2.0 * h[1] * r1 + h[2]), k2 = h[2] - k1 * r1 * r1;
+    t[0] = log(fmax(k1, 1e-6));
+    t[1] = r1;
+    t[3] = log(fmax(k2, 1e-6));
+    t[4] = fmin(3.0, fmax(-3.0, (h[1] - k1 * r1) / fmax(k2, 1e-6)));
+}

@@ -15,7 +15,7 @@
  */
 #include <math.h>
 
-#include "law_internal.h"
+#include "capybara.h"
 
 enum { CN, ALPHA, CD, BETA, EPS, GAMMA, DELTA, NU, PARAMS };
 
@@ -30,7 +30,8 @@ static const struct fpl_law_param params[PARAMS] = {
     {"nu", "", 0.0, 12.0, 2.5, 0.0, 0.0, 0, "exponent of mantissa bits"},
 };
 
-static void publish(const double *t, const struct fpl_centre *c, double *p) {
+void fpl_capybara_publish(const struct fpl_law *law, const double *t, const struct fpl_centre *c, double *p) {
+    (void)law;
     p[CN] = exp(t[CN] + t[ALPHA] * c->n);
     p[ALPHA] = t[ALPHA];
     p[CD] = exp(t[CD] + t[BETA] * c->d);
@@ -41,7 +42,9 @@ static void publish(const double *t, const struct fpl_centre *c, double *p) {
     p[NU] = t[NU];
 }
 
-static void internal(const double *p, const struct fpl_centre *c, double *t) {
+void fpl_capybara_internal(const struct fpl_law *law, const double *p, const struct fpl_centre *c,
+                           double *t) {
+    (void)law;
     t[CN] = log(p[CN]) - p[ALPHA] * c->n;
     t[ALPHA] = p[ALPHA];
     t[CD] = log(p[CD]) - p[BETA] * c->d;
@@ -52,7 +55,9 @@ static void internal(const double *p, const struct fpl_centre *c, double *t) {
     t[NU] = p[NU];
 }
 
-static double log_loss(const double *t, const struct fpl_law_at *at, double *grad) {
+double fpl_capybara_log_loss(const struct fpl_law *law, const double *t, const struct fpl_law_at *at,
+                             double *grad) {
+    (void)law;
     const double a = exp(t[CN] - t[ALPHA] * at->n), b = exp(t[CD] - t[BETA] * at->d);
     const double penalty = fpl_penalty(t + GAMMA, t[ALPHA], t[BETA], at), loss = a + b + t[EPS] + penalty;
     if (grad != NULL) {
@@ -69,7 +74,9 @@ static double log_loss(const double *t, const struct fpl_law_at *at, double *gra
     return log(loss);
 }
 
-static double log_dcrit(const double *t, const struct fpl_law_at *at, double *grad) {
+double fpl_capybara_log_dcrit(const struct fpl_law *law, const double *t, const struct fpl_law_at *at,
+                              double *grad) {
+    (void)law;
     if (!at->quantized || !(at->g > 0.0)) return (double)NAN;
     const double half = 0.5 / t[BETA];
     const double sum = t[CD] + t[GAMMA] + t[ALPHA] * at->n + t[DELTA] * at->e + t[NU] * at->m - log(at->g);
@@ -84,7 +91,7 @@ static double log_dcrit(const double *t, const struct fpl_law_at *at, double *gr
     return half * sum;
 }
 
-static int start(const struct fpl_problem *problem, double (*theta)[FPL_LAW_PARAMS], int room) {
+int fpl_capybara_start(const struct fpl_problem *problem, double (*theta)[FPL_LAW_PARAMS], int room) {
     struct fpl_levels best[8];
     const int count = fpl_start_levels(problem, NULL, 0, best, room < 8 ? room : 8);
     for (int i = 0; i < count; i++) {
@@ -116,11 +123,14 @@ const struct fpl_law fpl_law_capybara = {
     .floor_at = EPS,
     .penalty_at = GAMMA,
     .shift_at = -1,
-    .publish = publish,
-    .internal = internal,
-    .log_loss = log_loss,
-    .log_dcrit = log_dcrit,
-    .start = start,
+    .publish = fpl_capybara_publish,
+    .internal = fpl_capybara_internal,
+    .log_loss = fpl_capybara_log_loss,
+    .log_dcrit = fpl_capybara_log_dcrit,
+    .start = fpl_capybara_start,
+    .takes = fpl_takes_format,
+    .cell_keys = 2,
+    .tellers = fpl_tellers_bits,
     .presets = presets,
     .preset_count = 1,
 };

@@ -21,7 +21,8 @@ static const struct fpl_law_param params[PARAMS] = {
     {"beta", "", 0.01, 2.0, 0.5, 0.0, 0.0, 0, "exponent of data size"},
 };
 
-static void publish(const double *t, const struct fpl_centre *c, double *p) {
+static void publish(const struct fpl_law *law, const double *t, const struct fpl_centre *c, double *p) {
+    (void)law;
     p[E] = t[E];
     p[A] = exp(t[A] + t[ALPHA] * c->n);
     p[ALPHA] = t[ALPHA];
@@ -29,7 +30,8 @@ static void publish(const double *t, const struct fpl_centre *c, double *p) {
     p[BETA] = t[BETA];
 }
 
-static void internal(const double *p, const struct fpl_centre *c, double *t) {
+static void internal(const struct fpl_law *law, const double *p, const struct fpl_centre *c, double *t) {
+    (void)law;
     t[E] = p[E];
     t[A] = log(p[A]) - p[ALPHA] * c->n;
     t[ALPHA] = p[ALPHA];
@@ -37,7 +39,9 @@ static void internal(const double *p, const struct fpl_centre *c, double *t) {
     t[BETA] = p[BETA];
 }
 
-static double log_loss(const double *t, const struct fpl_law_at *at, double *grad) {
+static double log_loss(const struct fpl_law *law, const double *t, const struct fpl_law_at *at,
+                       double *grad) {
+    (void)law;
     const double a = exp(t[A] - t[ALPHA] * at->n), b = exp(t[B] - t[BETA] * at->d), loss = t[E] + a + b;
     if (grad != NULL) {
         const double by = 1.0 / loss;
@@ -85,6 +89,9 @@ const struct fpl_law fpl_law_chinchilla = {
     .internal = internal,
     .log_loss = log_loss,
     .start = start,
+    .takes = fpl_takes_nd,
+    .cell_keys = 2,
+    .tellers = fpl_tellers_compute,
     .presets = presets,
     .preset_count = 1,
 };

@@ -4,7 +4,7 @@
 
 #include "law_internal.h"
 
-int fpl_solve(double *a, double *b, int n) {
+int fpl_factor(double *a, int n) {
     for (int j = 0; j < n; j++) {
         double pivot = a[j * n + j];
         const double whole = pivot;
@@ -18,10 +18,19 @@ int fpl_solve(double *a, double *b, int n) {
             a[i * n + j] = sum / pivot;
         }
     }
+    return 1;
+}
+
+void fpl_forward(const double *a, double *b, int n) {
     for (int i = 0; i < n; i++) {
         for (int k = 0; k < i; k++) b[i] -= a[i * n + k] * b[k];
         b[i] /= a[i * n + i];
     }
+}
+
+int fpl_solve(double *a, double *b, int n) {
+    if (!fpl_factor(a, n)) return 0;
+    fpl_forward(a, b, n);
     for (int i = n - 1; i >= 0; i--) {
         for (int k = i + 1; k < n; k++) b[i] -= a[k * n + i] * b[k];
         b[i] /= a[i * n + i];
@@ -104,4 +113,26 @@ double fpl_nonnegative(const double *a, const double *b, double *x, int n) {
         for (int i = 0; i < k; i++) x[index[i]] = y[i];
     }
     return best;
+}
+
+double fpl_golden(double (*f)(double, void *), void *data, double low, double high, double *value) {
+    const double ratio = 0.61803398874989485;
+    double a = high - ratio * (high - low), b = low + ratio * (high - low), fa = f(a, data), fb = f(b, data);
+    for (int i = 0; i < 60; i++) {
+        if (fa < fb) {
+            high = b;
+            b = a;
+            fb = fa;
+            a = high - ratio * (high - low);
+            fa = f(a, data);
+        } else {
+            low = a;
+            a = b;
+            fa = fb;
+            b = low + ratio * (high - low);
+            fb = f(b, data);
+        }
+    }
+    *value = f(0.5 * (low + high), data);
+    return 0.5 * (low + high);
 }

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "../../formats/random.h"
+#include "findings.h"
 #include "identify.h"
 #include "law_internal.h"
 
@@ -32,7 +33,11 @@
 #define WINDOW_GAIN 1.1   /* a wider window may cost this factor in residual scale */
 #define WINDOW_RUNS 5     /* runs per parameter that must remain */
 #define WINDOW_OPTIMA 0.0025
+#define ABSOLUTE_SHARE 0.01 /* |r| is rounded off within this share of the residual scale */
+#define ABSOLUTE_STEP 4.0   /* delta falls to it by this factor at a time */
 
+const char *const fpl_objective_names[FPL_OBJECTIVES + 1] = {"huber_log", "squared_log", "absolute_log",
+                                                             NULL};
 const char *const fpl_fit_status_names[FPL_FIT_STATUSES + 1] = {"converged", "not_converged", "unidentified",
                                                                 NULL};
 
@@ -44,10 +49,12 @@ struct work {
     struct fpl_minimum minimum;
     double *residual; /* room for two per row */
     int fixed_delta;
+    const struct fpl_fit_options *options;
+    double seed_noise, seed_freedom; /* between repeated seeds; NaN, 0: none */
 };
 
 static struct fpl_objective objective_of(const struct work *w) {
-    return (struct fpl_objective){&w->problem, NULL, w->fit->delta, w->fit->scale};
+    return (struct fpl_objective){.problem = &w->problem, .delta = w->fit->delta, .scale = w->fit->scale};
 }
 
 double fpl_robust_scale(double *residual, size_t count, int params) {
@@ -92,9 +99,6 @@ static enum fpl_code minimise_from_starts(struct work *w, struct fpl_error *err)
         free(theta);
         return fpl_fail(err, FPL_SYSTEM, "%s: out of memory for starts", w->problem.law->name);
     }
-    for (int i = 0; i < count; i++)
-        for (int j = 0; j < w->problem.law->params; j++)
-            if (!w->problem.active[j]) theta[i][j] = 0.0;
     const struct fpl_objective o = objective_of(w);
 #pragma omp parallel for schedule(dynamic) num_threads(w->problem.threads)
     for (int i = 0; i < count; i++) fpl_minimise(&o, theta[i], 12, 1e-9, &minima[i]);
@@ -128,6 +132,19 @@ static void measure_scale(struct work *w) {
     w->fit->scale = fmax(1e-9, fpl_robust_scale(w->residual, count, fpl_problem_active(&w->problem)));
 }
 
+/* From a minimum at Huber's delta to that of absolute residuals, by smaller and smaller deltas. */
+static void sharpen(struct work *w, double *theta, struct fpl_minimum *minimum) {
+    const double last = fmax(1e-9, ABSOLUTE_SHARE * w->fit->scale);
+    struct fpl_objective o = objective_of(w);
+    for (double delta = fmax(last, DELTA_FACTOR * w->fit->scale);;
+         delta = fmax(last, delta / ABSOLUTE_STEP)) {
+        o.delta = delta;
+        fpl_minimise(&o, theta, 300, 1e-9, minimum);
+        if (delta <= last) break;
+    }
+    w->fit->delta = last;
+}
+
 /* Alternate between the minimum and the scale that its delta follows. */
 static void settle_delta(struct work *w) {
     for (int round = 0; round < 25; round++) {
@@ -142,6 +159,7 @@ static void settle_delta(struct work *w) {
         fpl_minimise(&o, w->theta, 300, 1e-9, &w->minimum);
         if (!w->fixed_delta && fabs(w->fit->delta - before) <= 1e-3 * before) break;
     }
+    if (w->fit->kind == FPL_ABSOLUTE_LOG) sharpen(w, w->theta, &w->minimum);
 }
 
 static enum fpl_code take_rows(struct work *w, const struct fpl_runs *runs, double window,
@@ -150,6 +168,14 @@ static enum fpl_code take_rows(struct work *w, const struct fpl_runs *runs, doub
     const struct fpl_law *law = w->fit->law;
     enum fpl_code code = fpl_rows_select(law, runs, window, &next, &w->fit->left, err);
     if (code != FPL_OK) return code;
+    code = fpl_problem_restrict(&next, w->options->fix, w->options->release, err);
+    if (code == FPL_OK && w->options->censor) code = fpl_censor_rows(&next, runs, &w->fit->left, err);
+    if (code == FPL_OK)
+        code = fpl_seed_weights(&next, runs, w->options->seed_weights, &w->seed_noise, &w->seed_freedom, err);
+    if (code != FPL_OK) {
+        fpl_problem_free(&next);
+        return code;
+    }
     fpl_problem_free(&w->problem);
     w->problem = next;
     const size_t need = (size_t)fpl_problem_active(&next);
@@ -178,12 +204,11 @@ static enum fpl_code narrow(struct work *w, const struct fpl_runs *runs, double 
                             struct fpl_error *err) {
     double published[FPL_LAW_PARAMS];
     const struct fpl_law *law = w->fit->law;
-    law->publish(w->theta, &w->problem.centre, published);
+    law->publish(law, w->theta, &w->problem.centre, published);
     const enum fpl_code code = take_rows(w, runs, window, err);
     if (code != FPL_OK) return code;
-    law->internal(published, &w->problem.centre, w->theta);
-    for (int j = 0; j < law->params; j++)
-        if (!w->problem.active[j]) w->theta[j] = 0.0;
+    law->internal(law, published, &w->problem.centre, w->theta);
+    fpl_problem_settle(&w->problem, w->theta);
     w->fit->window = window;
     settle_delta(w);
     return FPL_OK;
@@ -247,7 +272,10 @@ static int jitter(struct work *w, int tries, int round, int *moved) {
                 w->theta[j] + (w->problem.active[j] ? 0.2 * unit * fmin(1.0, law->param[j].scale) : 0.0);
         }
         const struct fpl_objective o = objective_of(w);
-        fpl_minimise(&o, theta, 300, 1e-10, &minimum);
+        if (w->fit->kind == FPL_ABSOLUTE_LOG)
+            sharpen(w, theta, &minimum);
+        else
+            fpl_minimise(&o, theta, 300, 1e-10, &minimum);
         if (minimum.value < w->minimum.value * (1.0 - 1e-6) - fpl_negligible(&w->problem)) {
             memcpy(w->theta, theta, sizeof theta);
             fpl_polish(&o, w->theta, &w->minimum);
@@ -302,16 +330,28 @@ static void publish(struct work *w) {
     for (size_t i = 0; i < residuals; i++) sum += w->residual[i] * w->residual[i];
     fit->rms = sqrt(sum / (double)residuals);
     fit->objective = w->minimum.value;
+    if (fit->kind == FPL_ABSOLUTE_LOG) fit->objective /= fit->delta; /* delta |r| far from 0 */
     fit->used = p->count;
+    fit->free_params = fpl_problem_active(p);
     fit->centre = p->centre;
     memcpy(fit->N, p->N, sizeof fit->N);
     memcpy(fit->D, p->D, sizeof fit->D);
-    fit->law->publish(w->theta, &p->centre, fit->value);
+    memcpy(fit->range, p->range, sizeof fit->range);
+    fit->law->publish(fit->law, w->theta, &p->centre, fit->value);
     for (int j = 0; j < fit->law->params; j++) {
         /* A parameter held by its bounds is reported as what it was held at. */
         fit->active[j] = p->active[j] || !(p->hi[j] > p->lo[j]);
         fit->lo[j] = fit->hi[j] = (double)NAN;
     }
+}
+
+static enum fpl_code diagnose(struct work *w, const struct fpl_objective *o, const struct fpl_runs *runs,
+                              struct fpl_error *err) {
+    fpl_find_trades(o, w->theta, w->fit);
+    enum fpl_code code = fpl_find_patterns(w->fit, o, w->theta, runs, w->seed_noise, w->seed_freedom, err);
+    if (code == FPL_OK && w->fit->status == FPL_FIT_CONVERGED)
+        code = fpl_find_nested(w->fit, o, w->theta, runs, err);
+    return code;
 }
 
 static enum fpl_code run_fit(struct work *w, const struct fpl_runs *runs,
@@ -334,18 +374,22 @@ static enum fpl_code run_fit(struct work *w, const struct fpl_runs *runs,
     }
     if (options->hold_out != NULL) code = fpl_hold_out(fit, &o, w->theta, runs, options->hold_out, err);
     if (code == FPL_OK && options->bootstrap > 0)
-        code = fpl_bootstrap(fit, &w->problem, w->theta, options->bootstrap, options->seed, err);
+        code = fpl_bootstrap(fit, &o, w->theta, runs, options->bootstrap, options->seed, err);
+    if (code == FPL_OK && options->profile != NULL)
+        code = fpl_profile(fit, &o, w->theta, options->profile, err);
+    if (code == FPL_OK && options->diagnose) code = diagnose(w, &o, runs, err);
     if (code == FPL_OK && fit->status == FPL_FIT_NOT_CONVERGED)
         code = fpl_fail(err, FPL_NOT_CONVERGED, "%s: %s", fit->law->name, fit->message);
     return code;
 }
 
-enum fpl_code fpl_law_fit(const struct fpl_law *law, const struct fpl_runs *runs,
-                          const struct fpl_fit_options *options, struct fpl_fit **out,
-                          struct fpl_error *err) {
-    *out = NULL;
+static enum fpl_code fit_law(const struct fpl_law *law, const struct fpl_runs *runs,
+                             const struct fpl_fit_options *options, struct fpl_fit **out,
+                             struct fpl_error *err) {
+    const int squared = (law->use & FPL_OPTIMA) != 0 || options->objective == FPL_SQUARED_LOG;
     struct work w = {.problem = {.threads = options->threads > 0 ? options->threads : 1},
-                     .fixed_delta = options->delta > 0.0 || (law->use & FPL_OPTIMA) != 0};
+                     .fixed_delta = squared || (options->delta > 0.0 && options->objective == FPL_HUBER_LOG),
+                     .options = options};
     if (!(options->level > 0.0 && options->level < 1.0))
         return fpl_fail(err, FPL_INVALID, "level %g: expected a share between 0 and 1", options->level);
     if (options->bootstrap < 0 || options->bootstrap > 1000000)
@@ -355,7 +399,9 @@ enum fpl_code fpl_law_fit(const struct fpl_law *law, const struct fpl_runs *runs
     if (w.fit == NULL) return fpl_fail(err, FPL_SYSTEM, "out of memory");
     w.fit->law = law;
     w.fit->level = options->level;
-    w.fit->delta = (law->use & FPL_OPTIMA) != 0 ? HUGE_VAL : options->delta;
+    w.fit->kind = squared ? FPL_SQUARED_LOG : options->objective;
+    w.fit->unit = options->unit;
+    w.fit->delta = squared ? HUGE_VAL : options->delta;
     w.fit->held_out_rms = w.fit->held_out_mean = (double)NAN;
     const enum fpl_code code = run_fit(&w, runs, options, err);
     fpl_problem_free(&w.problem);
@@ -364,5 +410,16 @@ enum fpl_code fpl_law_fit(const struct fpl_law *law, const struct fpl_runs *runs
         *out = w.fit;
     else
         fpl_fit_free(w.fit);
+    return code;
+}
+
+enum fpl_code fpl_law_fit(const struct fpl_law *law, const struct fpl_runs *runs,
+                          const struct fpl_fit_options *options, struct fpl_fit **out,
+                          struct fpl_error *err) {
+    double rms[4] = {0.0, 0.0, 0.0, 0.0};
+    *out = NULL;
+    enum fpl_code code = fpl_law_of_options(&law, runs, options, rms, err);
+    if (code == FPL_OK) code = fit_law(law, runs, options, out, err);
+    if (*out != NULL) memcpy((*out)->base_rms, rms, sizeof rms);
     return code;
 }

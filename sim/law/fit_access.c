@@ -4,6 +4,7 @@
  * states one.
  */
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@ void fpl_fit_free(struct fpl_fit *fit) {
     if (fit == NULL) return;
     free(fit->left.item);
     free(fit->vector);
+    free(fit->held);
     free(fit);
 }
 
@@ -61,10 +63,9 @@ int fpl_fit_value(const struct fpl_fit *fit, const char *name, struct fpl_estima
 }
 
 void fpl_fit_summarize(const struct fpl_fit *fit, struct fpl_fit_summary *out) {
-    const int optima = (fit->law->use & FPL_OPTIMA) != 0;
     *out = (struct fpl_fit_summary){
-        .objective = optima ? "squared_log" : "huber_log",
-        .delta = optima ? (double)NAN : fit->delta,
+        .objective = fpl_objective_names[fit->kind],
+        .delta = isfinite(fit->delta) ? fit->delta : (double)NAN,
         .objective_value = fit->objective,
         .rms_log_residual = fit->rms,
         .scale = fit->scale,
@@ -80,6 +81,7 @@ void fpl_fit_summarize(const struct fpl_fit *fit, struct fpl_fit_summary *out) {
         .N = {fit->N[0], fit->N[1]},
         .D = {fit->D[0], fit->D[1]},
     };
+    memcpy(out->range, fit->range, sizeof out->range);
 }
 
 int fpl_fit_left_out(const struct fpl_fit *fit, size_t i, const char **run, const char **why) {
@@ -89,8 +91,48 @@ int fpl_fit_left_out(const struct fpl_fit *fit, size_t i, const char **run, cons
     return 1;
 }
 
+void fpl_finding(struct fpl_fit *fit, const char *format, ...) {
+    const size_t used = strlen(fit->findings), room = sizeof fit->findings - used;
+    va_list arguments;
+    if (room < 2) return;
+    va_start(arguments, format);
+    const int length = vsnprintf(fit->findings + used, room - 1, format, arguments);
+    va_end(arguments);
+    if (length <= 0) return;
+    memcpy(fit->findings + strlen(fit->findings), "\n", 2);
+}
+
+const char *fpl_fit_finding(const struct fpl_fit *fit, size_t i) {
+    const char *at = fit->findings;
+    for (; i > 0 && *at != '\0'; i--) at += strcspn(at, "\n") + 1;
+    return *at != '\0' ? at : NULL;
+}
+
+int fpl_fit_held_cell(const struct fpl_fit *fit, size_t i, struct fpl_held_cell *out) {
+    if (i >= fit->held_count) return 0;
+    *out = fit->held[i];
+    return 1;
+}
+
+const char *fpl_fit_base_tried(const struct fpl_fit *fit, size_t i, double *held_out_rms) {
+    size_t tried = 0;
+    for (size_t k = 0; fit->law->base != NULL && fpl_law_joints[k] != NULL; k++)
+        if (fit->base_rms[k] != 0.0 && tried++ == i) {
+            *held_out_rms = fit->base_rms[k];
+            return fpl_law_base(fpl_law_joints[k]);
+        }
+    return NULL;
+}
+
+int fpl_fit_profile(const struct fpl_fit *fit, size_t i, struct fpl_estimate *out) {
+    const int j = nth(fit, i);
+    if (j < 0 || !fit->profiled[j]) return 0;
+    *out = fit->profile[j];
+    return 1;
+}
+
 static enum fpl_code unknown_preset(const struct fpl_law *law, const char *text, struct fpl_error *err) {
-    char known[256] = "";
+    char known[512] = "";
     for (size_t i = 0; fpl_laws[i] != NULL; i++)
         for (int k = 0; k < fpl_laws[i]->preset_count; k++) {
             const size_t used = strlen(known);

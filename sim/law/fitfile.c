@@ -3,8 +3,10 @@
  * {"schema", "laws": [{"law", "status", "message", "params": {name: {value, lo, hi}}, "objective",
  * "rms_log_residual", "held_out", "range", "runs": {used, left_out}, "bootstrap", ...}], "data",
  * "program"}.  Beyond the shared design: "citation", "scale" (robust, of one run), "window",
- * "starts" (tried, and agreeing on the best objective) and in "bootstrap" the "params" and
- * "vectors", one per resample, from which decisions get their intervals.
+ * "starts" (tried, and agreeing on the best objective), "findings" (sentences), "base" (of joint: the
+ * chosen one and the held-out errors of those tried), "held_out.cells", in a parameter "identified" and
+ * "profile" [lo, hi], and in "bootstrap" the "params" and "vectors", one per resample, from which decisions
+ * get their intervals.
  *
  * Numbers have 17 significant digits; what is not a finite number is null.
  */
@@ -25,6 +27,14 @@ static json_t *pair(const double range[2]) {
     return list;
 }
 
+/* An end that the data do not bound is null. */
+static json_t *ends(const struct fpl_estimate *e) {
+    json_t *list = json_array();
+    json_array_append_new(list, number(e->lo));
+    json_array_append_new(list, number(e->hi));
+    return list;
+}
+
 static json_t *parameters(const struct fpl_fit *fit) {
     json_t *params = json_object();
     for (int j = 0; j < fit->law->params; j++) {
@@ -33,6 +43,8 @@ static json_t *parameters(const struct fpl_fit *fit) {
         json_object_set_new(p, "value", number(fit->value[j]));
         json_object_set_new(p, "lo", number(fit->lo[j]));
         json_object_set_new(p, "hi", number(fit->hi[j]));
+        json_object_set_new(p, "identified", json_boolean(fit->identified[j]));
+        if (fit->profiled[j]) json_object_set_new(p, "profile", ends(&fit->profile[j]));
         json_object_set_new(params, fit->law->param[j].name, p);
     }
     return params;
@@ -41,10 +53,11 @@ static json_t *parameters(const struct fpl_fit *fit) {
 static json_t *bootstrap(const struct fpl_fit *fit) {
     if (fit->bootstrap == 0) return json_null();
     json_t *b = json_object(), *names = json_array(), *vectors = json_array();
-    json_object_set_new(b, "unit", json_string("run"));
+    json_object_set_new(b, "unit", json_string(fpl_unit_names[fit->unit]));
     json_object_set_new(b, "n", json_integer(fit->bootstrap));
     json_object_set_new(b, "level", number(fit->level));
-    json_object_set_new(b, "weights", json_string("exponential"));
+    json_object_set_new(b, "weights", json_string("gamma"));
+    json_object_set_new(b, "units", json_integer((json_int_t)fit->units));
     for (int j = 0; j < fit->law->params; j++)
         if (fit->active[j]) json_array_append_new(names, json_string(fit->law->param[j].name));
     for (int k = 0; k < fit->bootstrap; k++) {
@@ -78,7 +91,43 @@ static json_t *held_out(const struct fpl_fit *fit) {
     json_object_set_new(h, "runs", json_integer((json_int_t)fit->held_out_runs));
     json_object_set_new(h, "rms_log_residual", number(fit->held_out_rms));
     json_object_set_new(h, "mean_log_residual", number(fit->held_out_mean));
+    json_t *cells = json_array();
+    for (size_t i = 0; i < fit->held_count; i++) {
+        const struct fpl_held_cell *c = &fit->held[i];
+        json_t *cell = json_object();
+        json_object_set_new(cell, "N", number(c->N));
+        json_object_set_new(cell, "D", number(c->D));
+        json_object_set_new(cell, "runs", json_integer((json_int_t)c->runs));
+        json_object_set_new(cell, "mean_log_residual", number(c->mean));
+        json_object_set_new(cell, "rms_log_residual", number(c->rms));
+        json_object_set_new(cell, "lr", number(c->lr));
+        json_object_set_new(cell, "batch_tokens", number(c->batch_tokens));
+        json_array_append_new(cells, cell);
+    }
+    json_object_set_new(h, "cells", cells);
     return h;
+}
+
+/* Sentences of the fit, one string each. */
+static json_t *findings(const struct fpl_fit *fit) {
+    json_t *list = json_array();
+    const char *text;
+    for (size_t i = 0; (text = fpl_fit_finding(fit, i)) != NULL; i++)
+        json_array_append_new(list, json_stringn(text, strcspn(text, "\n")));
+    return list;
+}
+
+/* {"chosen", "held_out_rms": {name: error}} of laws that stand on a base. */
+static json_t *base(const struct fpl_fit *fit) {
+    const char *name = fpl_law_base(fit->law);
+    if (name == NULL) return json_null();
+    json_t *b = json_object(), *tried = json_object();
+    double rms;
+    json_object_set_new(b, "chosen", json_string(name));
+    for (size_t i = 0; (name = fpl_fit_base_tried(fit, i, &rms)) != NULL; i++)
+        json_object_set_new(tried, name, number(rms));
+    json_object_set_new(b, "held_out_rms", tried);
+    return b;
 }
 
 static json_t *one_law(const struct fpl_fit *fit) {
@@ -87,6 +136,7 @@ static json_t *one_law(const struct fpl_fit *fit) {
     json_t *law = json_object(), *objective = json_object(), *range = json_object(), *runs = json_object(),
            *starts = json_object();
     json_object_set_new(law, "law", json_string(fit->law->name));
+    if (fit->law->base != NULL) json_object_set_new(law, "base", base(fit));
     json_object_set_new(law, "citation", json_string(fit->law->citation));
     json_object_set_new(law, "status", json_string(fpl_fit_status_names[fit->status]));
     json_object_set_new(law, "message", json_string(fit->message));
@@ -99,8 +149,13 @@ static json_t *one_law(const struct fpl_fit *fit) {
     json_object_set_new(law, "scale", number(fit->scale));
     json_object_set_new(law, "window", number(fit->window));
     json_object_set_new(law, "held_out", held_out(fit));
+    json_object_set_new(law, "condition", number(fit->condition));
+    json_object_set_new(law, "findings", findings(fit));
     json_object_set_new(range, "N", pair(fit->N));
     json_object_set_new(range, "D", pair(fit->D));
+    for (int v = FPL_VAR_PW; v < FPL_VARIABLES; v++)
+        if (fpl_law_takes(fit->law, (enum fpl_variable)v))
+            json_object_set_new(range, fpl_variables[v].name, pair(fit->range[v]));
     json_object_set_new(law, "range", range);
     json_object_set_new(starts, "tried", json_integer(fit->starts));
     json_object_set_new(starts, "agree", json_integer(fit->starts_agree));

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "../base/file.h"
-#include "law_internal.h"
+#include "fitread.h"
 
 #define FILE_LIMIT ((size_t)1 << 28)
 #define LAW_LIMIT 64
@@ -71,14 +71,10 @@ static int param_index(const struct fpl_law *law, const char *name) {
 /* Published values inside their domain: their internal form is finite. */
 static int in_domain(const struct fpl_fit *fit, const double *published) {
     double theta[FPL_LAW_PARAMS];
-    fit->law->internal(published, &fit->centre, theta);
+    fit->law->internal(fit->law, published, &fit->centre, theta);
     for (int j = 0; j < fit->law->params; j++)
         if (fit->active[j] && !isfinite(theta[j])) return 0;
     return 1;
-}
-
-static int may_miss(const struct fpl_law *law, int j) {
-    return j == law->shift_at || (law->penalty_at >= 0 && j >= law->penalty_at && j < law->penalty_at + 3);
 }
 
 static enum fpl_code read_params(const struct source *s, const json_t *law, struct fpl_fit *fit) {
@@ -100,14 +96,15 @@ static enum fpl_code read_params(const struct source *s, const json_t *law, stru
         if (code == FPL_OK) code = optional_number(s, item, "hi", &fit->hi[j]);
         if (code != FPL_OK) return code;
     }
-    int precision = 0;
+    int precision = 0, known = 0;
     for (int j = 0; j < fit->law->params; j++) {
-        if (!fit->active[j] && !(may_miss(fit->law, j) && fit->law != &fpl_law_capybara))
+        precision += fpl_param_precision(fit->law, j);
+        if (!fit->active[j] && (!fpl_param_precision(fit->law, j) || (fit->law->use & FPL_NEED_FORMAT) != 0))
             return fpl_fail(s->err, FPL_INVALID, "%s: laws[%zu]: parameter '%s' of law %s is missing",
                             s->name, s->law, fit->law->param[j].name, fit->law->name);
-        precision += fit->active[j] && may_miss(fit->law, j);
+        known += fit->active[j] && fpl_param_precision(fit->law, j);
     }
-    if (fit->law->penalty_at >= 0 && precision != 0 && precision != 3 + (fit->law->shift_at >= 0))
+    if (fit->law->penalty_at >= 0 && known != 0 && known != precision)
         return fpl_fail(s->err, FPL_INVALID,
                         "%s: laws[%zu]: some parameters of the precision term are missing", s->name, s->law);
     if (!in_domain(fit, fit->value))
@@ -237,6 +234,14 @@ static enum fpl_code read_law(const struct source *s, const json_t *law, struct 
     if (fit->law == NULL)
         return fpl_fail(s->err, FPL_INVALID, "%s: laws[%zu]: unknown law '%.40s'", s->name, s->law,
                         json_string_value(name));
+    /* Fits from before there was a choice stand on the law's own base. */
+    const char *base = json_string_value(json_object_get(json_object_get(law, "base"), "chosen"));
+    if (base != NULL) {
+        fit->law = fpl_law_with_base(fit->law, base);
+        if (fit->law == NULL)
+            return fpl_fail(s->err, FPL_INVALID, "%s: laws[%zu]: 'base': law %s does not stand on '%.40s'",
+                            s->name, s->law, json_string_value(name), base);
+    }
     int known = -1;
     for (int i = 0; json_is_string(status) && i < FPL_FIT_STATUSES; i++)
         if (strcmp(json_string_value(status), fpl_fit_status_names[i]) == 0) known = i;
@@ -246,12 +251,16 @@ static enum fpl_code read_law(const struct source *s, const json_t *law, struct 
     snprintf(fit->message, sizeof fit->message, "%s", message != NULL ? message : "");
     enum fpl_code code = read_range(s, law, "N", fit->N);
     if (code == FPL_OK) code = read_range(s, law, "D", fit->D);
+    for (int v = FPL_VAR_PW; v < FPL_VARIABLES && code == FPL_OK; v++)
+        if (fpl_law_takes(fit->law, (enum fpl_variable)v))
+            code = read_range(s, law, fpl_variables[v].name, fit->range[v]);
     fit->centre = (struct fpl_centre){fit->N[0] > 0.0 ? 0.5 * log(fit->N[0] * fit->N[1]) : log(1e9),
                                       fit->D[0] > 0.0 ? 0.5 * log(fit->D[0] * fit->D[1]) : log(1e11)};
     if (code == FPL_OK) code = read_params(s, law, fit);
     if (code == FPL_OK) code = read_numbers(s, law, fit);
     if (code == FPL_OK) code = read_runs(s, law, fit);
     if (code == FPL_OK) code = read_bootstrap(s, law, fit);
+    if (code == FPL_OK) fpl_fit_read_told(law, fit);
     return code;
 }
 

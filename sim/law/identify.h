@@ -8,4 +8,7 @@
  * parameter free; else the message tells of bounds and shape parameters, or is "". */
 void fpl_identify(const struct fpl_objective *objective, const double *theta, struct fpl_fit *fit);
 
+/* Condition number and pairs of parameters that trade off, as findings. */
+void fpl_find_trades(const struct fpl_objective *objective, const double *theta, struct fpl_fit *fit);
+
 #endif

@@ -26,6 +26,55 @@ struct fpl_point_at {
     double E, M, block;
 };
 
+/* Every named quantity that some law takes, in the order of fpl_variables. */
+enum fpl_variable {
+    FPL_VAR_N,
+    FPL_VAR_D,
+    FPL_VAR_LR,
+    FPL_VAR_BATCH,
+    FPL_VAR_E,
+    FPL_VAR_M,
+    FPL_VAR_BLOCK,
+    FPL_VAR_PW,
+    FPL_VAR_PA,
+    FPL_VAR_PKV,
+    FPL_VAR_BITS,
+    FPL_VAR_GROUP,
+    FPL_VAR_STEPS,
+    FPL_VAR_STEP,
+    FPL_VAR_N_MEAN,
+    FPL_VAR_X,
+    FPL_VAR_EFF_N,
+    FPL_VAR_EFF_D,
+    FPL_VARIABLES
+};
+struct fpl_variable_info {
+    const char *name, *unit, *meaning;
+    double lo, hi; /* accepted values, inclusive */
+};
+extern const struct fpl_variable_info fpl_variables[FPL_VARIABLES];
+int fpl_variable_find(const char *name); /* -1: none */
+
+/* Learning rates by step, linear between the points: step ascending from 0 or later.  Before the
+ * first point the rate is that of the first. */
+struct fpl_schedule {
+    size_t count;
+    const double *step, *lr;
+};
+
+/* A question to any law: value[enum fpl_variable], NaN: not given.  flop: a compute budget, NaN:
+ * none.  schedule: of laws of whole loss curves, else NULL. */
+struct fpl_question {
+    double value[FPL_VARIABLES], flop;
+    const struct fpl_schedule *schedule;
+    const struct fpl_curve *curve; /* made of the schedule by whoever answers; NULL from outside */
+};
+void fpl_question_clear(struct fpl_question *q);
+struct fpl_question fpl_question_of_point(const struct fpl_point_at *at);
+/* What a run says of every variable; Pw, Pa, bits and group follow from its recipe or format where the
+ * table has no such columns. */
+struct fpl_question fpl_question_of_run(const struct fpl_run *run);
+
 /* value with an interval at the fit's level; lo = hi = NaN where there is no bootstrap. */
 struct fpl_estimate {
     double value, lo, hi;
@@ -37,16 +86,41 @@ const struct fpl_law *fpl_law_find(const char *name);
 const char *fpl_law_name(const struct fpl_law *law);
 const char *fpl_law_citation(const struct fpl_law *law);
 const char *fpl_law_formula(const struct fpl_law *law);
+/* Laws that stand on a base law (joint): its name, and the same law on another; NULL: none such. */
+const char *fpl_law_base(const struct fpl_law *law);
+const struct fpl_law *fpl_law_with_base(const struct fpl_law *law, const char *base);
+/* Does the law take this variable? 0 no, 1 if it is given, 2 always. */
+int fpl_law_takes(const struct fpl_law *law, enum fpl_variable which);
+int fpl_law_takes_schedule(const struct fpl_law *law);
+/* "N D [E M block]": what the law takes, in brackets what may be left out. */
+void fpl_law_describe(const struct fpl_law *law, char *text, size_t size);
+/* What the law is about: "loss", "delta" (rise of the loss) or "lr". */
+const char *fpl_law_target(const struct fpl_law *law);
+
+enum fpl_objective_kind { FPL_HUBER_LOG, FPL_SQUARED_LOG, FPL_ABSOLUTE_LOG, FPL_OBJECTIVES };
+extern const char *const fpl_objective_names[FPL_OBJECTIVES + 1]; /* "huber_log", ... */
+/* What a resample draws: runs; whole cells (equal N and D); the runs of a cell that share a seed. */
+enum fpl_bootstrap_unit { FPL_UNIT_RUN, FPL_UNIT_CELL, FPL_UNIT_SEED, FPL_UNITS };
+extern const char *const fpl_unit_names[FPL_UNITS + 1]; /* "run", "cell", "seed" */
 
 struct fpl_fit_options {
     double delta;         /* Huber on log residuals; <= 0: auto (laws.md, section 6) */
     int bootstrap;        /* resamples; 0: none */
     double level;         /* 0.95 */
-    const char *hold_out; /* expression, "cell", or NULL */
+    const char *hold_out; /* expression, "cell", "largest-N", "largest-D", or NULL */
     int threads;
     uint64_t seed;
     double window; /* runs further above the best of their cell (a share of the loss) are left out
                       of laws with a bowl or an optimum; <= 0: auto (rows.c) */
+    enum fpl_objective_kind objective;
+    enum fpl_bootstrap_unit unit;
+    int seed_weights;    /* weigh runs by the variance that repeated seeds show (weights.c) */
+    int censor;          /* diverged runs of laws with a bowl count as "at least this high" (censor.c) */
+    const char *base;    /* joint's base: a name, "auto" (least held-out error), NULL: the law's own */
+    const char *fix;     /* "NAME=VALUE[,NAME=VALUE...]": parameters held, or NULL */
+    const char *release; /* "NAME[,NAME...]": parameters that the law holds and the fit frees, or NULL */
+    const char *profile; /* "NAME[,NAME...]": profile-likelihood intervals, or NULL */
+    int diagnose;        /* nested models, residual patterns, noise floor: fills the fit's findings */
 };
 #define FPL_FIT_DEFAULTS                                                                                     \
     ((struct fpl_fit_options){.delta = 0.0, .bootstrap = 1000, .level = 0.95, .threads = 1})
@@ -91,9 +165,25 @@ struct fpl_fit_summary {
     size_t used, left_out;
     int bootstrap;
     double level;
-    double N[2], D[2]; /* fitted range */
+    double N[2], D[2];              /* fitted range */
+    double range[FPL_VARIABLES][2]; /* of every variable that the law takes; 0: not known */
 };
 void fpl_fit_summarize(const struct fpl_fit *fit, struct fpl_fit_summary *out);
+/* What the fit found out about itself, one plain sentence each, up to its line feed; NULL past the last. */
+const char *fpl_fit_finding(const struct fpl_fit *fit, size_t i);
+/* The i-th cell of --hold-out cell, predicted by a fit without it; 0 past the last. */
+struct fpl_held_cell {
+    double N, D;
+    size_t runs;
+    double mean, rms;        /* of ln(observed/predicted) */
+    double lr, batch_tokens; /* optimum that the fit without the cell predicts; NaN: the law has none */
+};
+int fpl_fit_held_cell(const struct fpl_fit *fit, size_t i, struct fpl_held_cell *out);
+/* The i-th base that was tried and its held-out error (NaN: could not be fitted); NULL past the last. */
+const char *fpl_fit_base_tried(const struct fpl_fit *fit, size_t i, double *held_out_rms);
+/* Profile-likelihood interval of the i-th parameter; 0: none. */
+int fpl_fit_profile(const struct fpl_fit *fit, size_t i, struct fpl_estimate *out);
+
 /* The i-th run left out and why; 0 past the last. */
 int fpl_fit_left_out(const struct fpl_fit *fit, size_t i, const char **run, const char **why);
 
@@ -111,18 +201,58 @@ void fpl_fits_free(struct fpl_fit **fits, size_t count);
 /* Answers; a question a law cannot answer gives NaN.  Of a format whose penalty the fit cannot
  * tell (no quantized runs in it, or E and M without a fixed block) loss and D_crit are NaN and
  * lr is that of the unquantized run; the warning says so. */
-struct fpl_answer {
-    struct fpl_estimate loss, lr, batch_tokens, D_crit; /* intervals of the mean */
-    double outside; /* largest distance outside the fitted range over N, D, in octaves; 0 inside */
-    char warning[256];
-    struct fpl_estimate loss_new; /* interval of one new run: of the mean plus the noise of a run */
+#define FPL_TOLD 12
+struct fpl_told {
+    const char *name, *unit, *meaning; /* of the law's own table (static) */
+    struct fpl_estimate value;
 };
+struct fpl_answer {
+    /* intervals of the mean; laws of a rise of the loss answer `delta`, not `loss` */
+    struct fpl_estimate loss, lr, batch_tokens, D_crit, delta;
+    double outside; /* largest distance outside the fitted range over the variables, in octaves; 0 inside */
+    char warning[512];
+    struct fpl_estimate loss_new; /* interval of one new run: of the mean plus the noise of a run */
+    int told_count;
+    struct fpl_told told[FPL_TOLD]; /* what else the law tells: critical batch, ranges, ... */
+};
+enum fpl_code fpl_fit_ask(const struct fpl_fit *fit, const struct fpl_question *question,
+                          struct fpl_answer *out, struct fpl_error *err);
+/* The same with the seven classic variables. */
 enum fpl_code fpl_fit_predict(const struct fpl_fit *fit, const struct fpl_point_at *at,
                               struct fpl_answer *out, struct fpl_error *err);
 /* The loss alone, without intervals (loss.c); NaN lr or batch_tokens: at the fit's optimum. */
 double fpl_fit_loss(const struct fpl_fit *fit, const struct fpl_point_at *at);
+/* Does the fit make something of a number format? */
+int fpl_fit_knows_formats(const struct fpl_fit *fit);
+
+/* One parameter vector of a fit, ready to be asked thousands of times (vector.c): what decides and
+ * plans evaluates every resample.  k = -1: the fit's own parameters; 0 .. fpl_fit_vectors() - 1: a
+ * bootstrap vector.  It points into the fit. */
+struct fpl_fit_vector {
+    const struct fpl_fit *fit;
+    double theta[FPL_LAW_PARAMS];
+};
+int fpl_fit_vectors(const struct fpl_fit *fit);
+void fpl_fit_vector_at(const struct fpl_fit *fit, int k, struct fpl_fit_vector *out);
+/* NaN where the law does not say it, or says nothing of this format.  Loss: lr or batch_tokens NaN are at
+ * their optimum; with a batch alone, lr is the best at that batch. */
+double fpl_vector_loss(const struct fpl_fit_vector *v, const struct fpl_point_at *at);
+double fpl_vector_lr(const struct fpl_fit_vector *v, const struct fpl_point_at *at);
+double fpl_vector_batch(const struct fpl_fit_vector *v, const struct fpl_point_at *at);
+double fpl_vector_dcrit(const struct fpl_fit_vector *v, const struct fpl_point_at *at);
+/* fpl_fit_best_bits of this vector. */
+int fpl_vector_best_bits(const struct fpl_fit_vector *v, double flop, double block, double *bits, double *N,
+                         double *D);
+/* A value with the interval of its resamples, sorted in place; NaN among them are left out. */
+struct fpl_estimate fpl_estimate_from(const struct fpl_fit *fit, double value, double *resampled,
+                                      size_t count);
+
 /* The point at which a run stands (format, learning rate and batch included). */
 struct fpl_point_at fpl_point_of_run(const struct fpl_run *run);
+
+/* Mean size of a model pruned from `before` to `after` parameters by the cubic schedule over the shares
+ * begin to end of training (average_n.c). */
+double fpl_pruned_mean(double before, double after, double begin, double end);
 
 /* Best exponent/mantissa split of 1 + E + M = bits; 0 if the law has no precision term. */
 struct fpl_split {

@@ -35,9 +35,20 @@ struct layout {
 
 static struct layout active_layout(const struct fpl_problem *problem) {
     struct layout l = {0, {0}};
-    for (int j = 0; j < problem->law->params; j++)
+    for (int j = 0; j < fpl_problem_width(problem); j++)
         if (problem->active[j]) l.index[l.count++] = j;
     return l;
+}
+
+void fpl_problem_settle(const struct fpl_problem *problem, double *theta) {
+    for (int j = 0; j < fpl_problem_width(problem); j++) {
+        if (problem->active[j])
+            theta[j] = fmin(problem->hi[j], fmax(problem->lo[j], theta[j]));
+        else
+            theta[j] = problem->hi[j] > problem->lo[j] ? 0.0 : problem->lo[j];
+    }
+    for (int j = 0; j < problem->law->params; j++)
+        if (problem->tie[j] > 0) theta[j] = theta[problem->tie[j] - 1];
 }
 
 /* ---- the objective -------------------------------------------------------------------------- */
@@ -72,6 +83,7 @@ static void add_residual(struct model *m, const struct layout *l, double r, doub
 static void add_priors(struct model *m, const struct layout *l, const struct fpl_objective *o,
                        const double *theta) {
     for (int i = 0; i < l->count; i++) {
+        if (l->index[i] >= o->problem->law->params) continue; /* a free shift has none */
         const struct fpl_law_param *p = &o->problem->law->param[l->index[i]];
         if (!(p->prior > 0.0)) continue;
         const double z = (theta[l->index[i]] - p->prior_at) / p->prior, w = o->scale * o->scale;
@@ -81,6 +93,58 @@ static void add_priors(struct model *m, const struct layout *l, const struct fpl
     }
 }
 
+/* The published parameter that a pin holds, and its gradient by differences. */
+static double pinned(const struct fpl_problem *p, const struct fpl_pin *pin, const double *theta) {
+    double published[P];
+    p->law->publish(p->law, theta, &p->centre, published);
+    return pin->log ? log(published[pin->param]) : published[pin->param];
+}
+
+static void add_pin(struct model *m, const struct layout *l, const struct fpl_objective *o,
+                    const double *theta) {
+    const struct fpl_problem *p = o->problem;
+    double moved[P], g[P];
+    memcpy(moved, theta, (size_t)fpl_problem_width(p) * sizeof *moved);
+    const double r = (pinned(p, o->pin, theta) - o->pin->at) / o->pin->width;
+    for (int i = 0; i < l->count; i++) {
+        const int j = l->index[i];
+        const double h = 1e-6 * (1.0 + fabs(theta[j]));
+        moved[j] = theta[j] + h;
+        const double up = pinned(p, o->pin, moved);
+        moved[j] = theta[j] - h;
+        g[i] = (up - pinned(p, o->pin, moved)) / (2.0 * h * o->pin->width);
+        moved[j] = theta[j];
+    }
+    m->value += 0.5 * r * r;
+    for (int i = 0; i < l->count; i++) {
+        m->gradient[i] += r * g[i];
+        for (int j = 0; j <= i; j++) m->inside[i * P + j] += g[i] * g[j];
+    }
+}
+
+/* Value and gradient of what a row is fitted to, free shifts and ties included. */
+static double fitted(const struct fpl_problem *problem, const double *theta, const struct fpl_row *row,
+                     double *grad) {
+    const struct fpl_law *law = problem->law;
+    double value;
+    if (problem->shifts > 0 && row->format > 0) {
+        struct fpl_law_at at = row->at; /* a shift of ln lr* down is one of ln lr up */
+        at.x += theta[law->params + row->format - 1];
+        value = law->log_loss(law, theta, &at, grad);
+    } else {
+        value = fpl_law_fitted(law)(law, theta, &row->at, grad);
+    }
+    if (grad == NULL) return value;
+    for (int k = 0; k < problem->shifts; k++)
+        grad[law->params + k] = k + 1 == row->format ? -grad[law->penalty_at + 3] : 0.0;
+    return value;
+}
+
+static void follow_ties(const struct fpl_problem *problem, double *grad) {
+    for (int j = 0; j < problem->law->params; j++)
+        if (problem->tie[j] > 0) grad[problem->tie[j] - 1] += grad[j];
+}
+
 static void evaluate(const struct fpl_objective *o, const struct layout *l, const double *theta, int priors,
                      struct model *m) {
     const struct fpl_problem *problem = o->problem;
@@ -88,20 +152,26 @@ static void evaluate(const struct fpl_objective *o, const struct layout *l, cons
     double grad[P];
     memset(m, 0, sizeof *m);
     for (size_t i = 0; i < problem->count; i++) {
-        const double weight = o->weight != NULL ? o->weight[i] : 1.0;
+        const double weight =
+            (o->weight != NULL ? o->weight[i] : 1.0) * (problem->weight != NULL ? problem->weight[i] : 1.0);
         if (weight == 0.0) continue;
         const struct fpl_row *row = &problem->row[i];
         if ((law->use & FPL_OPTIMA) != 0) {
-            const double lr = row->at.x - law->log_lr(theta, &row->at, grad);
+            const double lr = row->at.x - law->log_lr(law, theta, &row->at, grad);
+            follow_ties(problem, grad);
             add_residual(m, l, lr, weight, o->delta, grad);
-            const double batch = row->at.y - law->log_batch(theta, &row->at, grad);
+            const double batch = row->at.y - law->log_batch(law, theta, &row->at, grad);
+            follow_ties(problem, grad);
             add_residual(m, l, batch, weight, o->delta, grad);
         } else {
-            const double r = row->target - law->log_loss(theta, &row->at, grad);
+            const double r = row->target - fitted(problem, theta, row, grad);
+            if (row->censored && r <= 0.0) continue; /* predicted high enough */
+            follow_ties(problem, grad);
             add_residual(m, l, r, weight, o->delta, grad);
         }
     }
     if (priors) add_priors(m, l, o, theta);
+    if (o->pin != NULL) add_pin(m, l, o, theta);
 }
 
 size_t fpl_residuals(const struct fpl_problem *problem, const double *theta, double *out) {
@@ -109,11 +179,12 @@ size_t fpl_residuals(const struct fpl_problem *problem, const double *theta, dou
     size_t count = 0;
     for (size_t i = 0; i < problem->count; i++) {
         const struct fpl_row *row = &problem->row[i];
+        if (row->censored) continue;
         if ((law->use & FPL_OPTIMA) != 0) {
-            out[count++] = row->at.x - law->log_lr(theta, &row->at, NULL);
-            out[count++] = row->at.y - law->log_batch(theta, &row->at, NULL);
+            out[count++] = row->at.x - law->log_lr(law, theta, &row->at, NULL);
+            out[count++] = row->at.y - law->log_batch(law, theta, &row->at, NULL);
         } else {
-            out[count++] = row->target - law->log_loss(theta, &row->at, NULL);
+            out[count++] = row->target - fitted(problem, theta, row, NULL);
         }
     }
     return count;
@@ -170,11 +241,13 @@ static double solve_step(const double *h, const double *gradient, const int *whi
 
 static void take_step(const struct fpl_problem *problem, const struct layout *l, const int *which, int count,
                       const double *step, const double *theta, double *trial) {
-    memcpy(trial, theta, (size_t)problem->law->params * sizeof *trial);
+    memcpy(trial, theta, (size_t)fpl_problem_width(problem) * sizeof *trial);
     for (int i = 0; i < count; i++) {
         const int j = l->index[which[i]];
         trial[j] = fmin(problem->hi[j], fmax(problem->lo[j], theta[j] + step[i]));
     }
+    for (int j = 0; j < problem->law->params; j++)
+        if (problem->tie[j] > 0) trial[j] = trial[problem->tie[j] - 1];
 }
 
 double fpl_negligible(const struct fpl_problem *problem) { return 1e-20 * (double)problem->count; }
@@ -187,10 +260,7 @@ void fpl_minimise(const struct fpl_objective *objective, double *theta, int iter
     const struct layout l = active_layout(problem);
     struct model models[2], *now = &models[0], *next = &models[1];
     double lambda = 1e-3, tau = 1.0;
-    for (int i = 0; i < l.count; i++) {
-        const int j = l.index[i];
-        theta[j] = fmin(problem->hi[j], fmax(problem->lo[j], theta[j]));
-    }
+    fpl_problem_settle(problem, theta);
     evaluate(objective, &l, theta, 1, now);
     *out = (struct fpl_minimum){now->value, HUGE_VAL, 0, 0};
     while (out->iterations++ < iterations && isfinite(now->value)) {
@@ -219,7 +289,7 @@ void fpl_minimise(const struct fpl_objective *objective, double *theta, int iter
             struct model *swap = now;
             now = next;
             next = swap;
-            memcpy(theta, trial, (size_t)problem->law->params * sizeof *theta);
+            memcpy(theta, trial, (size_t)fpl_problem_width(problem) * sizeof *theta);
             lambda = gain > 0.5 ? fmax(1e-12, 0.1 * lambda) : gain < 0.1 ? fmin(1e10, 3.0 * lambda) : lambda;
             tau = fmax(0.02, 0.5 * tau);
         } else {
@@ -243,7 +313,7 @@ static void difference_hessian(const struct fpl_objective *o, const struct layou
     for (int i = 0; i < l->count; i++) {
         const int j = l->index[i];
         const double width = 1e-5;
-        memcpy(moved, theta, (size_t)o->problem->law->params * sizeof *moved);
+        memcpy(moved, theta, (size_t)fpl_problem_width(o->problem) * sizeof *moved);
         moved[j] = theta[j] + width;
         evaluate(o, l, moved, 1, &up);
         moved[j] = theta[j] - width;
@@ -271,6 +341,11 @@ void fpl_polish(const struct fpl_objective *objective, double *theta, struct fpl
     evaluate(objective, &l, theta, 1, &now);
     *out = (struct fpl_minimum){now.value, HUGE_VAL, 0, 0};
     for (; out->iterations < 8; out->iterations++) {
+        if (now.value <= fpl_negligible(problem)) { /* nothing is left to decrease */
+            out->decrement = 0.0;
+            out->converged = 1;
+            break;
+        }
         const int count = free_ones(problem, &l, theta, now.gradient, which);
         difference_hessian(objective, &l, theta, h);
         double lambda = 0.0,
@@ -299,7 +374,7 @@ void fpl_polish(const struct fpl_objective *objective, double *theta, struct fpl
             break;
         }
         now = next;
-        memcpy(theta, trial, (size_t)problem->law->params * sizeof *theta);
+        memcpy(theta, trial, (size_t)fpl_problem_width(problem) * sizeof *theta);
     }
     out->value = now.value;
     if (!out->converged) out->converged = out->decrement <= 1e-9;

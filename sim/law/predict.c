@@ -1,5 +1,5 @@
-/* predict.c - what a fit says: loss, optimal learning rate and batch, critical data size, best
- * split of a bit width, cost-optimal bits.
+/* predict.c - what a fit says: loss, optimal learning rate and batch, critical data size, and what
+ * else its law tells (struct fpl_teller); splits and cost-optimal bits are in split.c.
  *
  * Every decision is evaluated on the fit's parameters and on each bootstrap vector; its interval
  * is between quantiles of the latter.  The interval of a new run adds the noise of one run,
@@ -18,26 +18,24 @@
 
 /* ---- a decision with its interval ----------------------------------------------------------- */
 
-typedef double decision(const struct fpl_fit *fit, const double *theta, const void *question);
-
 static int ascending(const void *left, const void *right) {
     const double a = *(const double *)left, b = *(const double *)right;
     return (a > b) - (a < b);
 }
 
 /* Resamples on which the decision is undefined are left out of the interval. */
-static struct fpl_estimate estimate(const struct fpl_fit *fit, decision *decide, const void *question) {
+struct fpl_estimate fpl_estimate_of(const struct fpl_fit *fit, fpl_decision *decide, const void *question) {
     const size_t params = (size_t)fit->law->params;
     double theta[FPL_LAW_PARAMS];
     struct fpl_estimate out = {(double)NAN, (double)NAN, (double)NAN};
-    fit->law->internal(fit->value, &fit->centre, theta);
+    fit->law->internal(fit->law, fit->value, &fit->centre, theta);
     out.value = decide(fit, theta, question);
     if (isnan(out.value) || fit->bootstrap == 0) return out;
     double *value = malloc((size_t)fit->bootstrap * sizeof *value);
     if (value == NULL) return out;
     size_t count = 0;
     for (int k = 0; k < fit->bootstrap; k++) {
-        fit->law->internal(fit->vector + (size_t)k * params, &fit->centre, theta);
+        fit->law->internal(fit->law, fit->vector + (size_t)k * params, &fit->centre, theta);
         value[count] = decide(fit, theta, question);
         count += isnan(value[count]) ? 0 : 1;
     }
@@ -49,16 +47,16 @@ static struct fpl_estimate estimate(const struct fpl_fit *fit, decision *decide,
 }
 
 static double decide_loss(const struct fpl_fit *fit, const double *theta, const void *at) {
-    return exp(fit->law->log_loss(theta, at, NULL));
+    return exp(fit->law->log_loss(fit->law, theta, at, NULL));
 }
 static double decide_lr(const struct fpl_fit *fit, const double *theta, const void *at) {
-    return exp(fit->law->log_lr(theta, at, NULL));
+    return exp(fit->law->log_lr(fit->law, theta, at, NULL));
 }
 static double decide_batch(const struct fpl_fit *fit, const double *theta, const void *at) {
-    return exp(fit->law->log_batch(theta, at, NULL));
+    return exp(fit->law->log_batch(fit->law, theta, at, NULL));
 }
 static double decide_dcrit(const struct fpl_fit *fit, const double *theta, const void *at) {
-    return exp(fit->law->log_dcrit(theta, at, NULL) + fit->centre.d);
+    return exp(fit->law->log_dcrit(fit->law, theta, at, NULL) + fit->centre.d);
 }
 
 static int has_penalty(const struct fpl_fit *fit) {
@@ -91,7 +89,53 @@ static struct fpl_estimate new_run(const struct fpl_fit *fit, const struct fpl_e
     return out;
 }
 
-/* ---- predict ------------------------------------------------------------------------------------ */
+/* ---- the question -------------------------------------------------------------------------------- */
+
+/* In a law's words: what it takes. */
+static enum fpl_code refuse_question(const struct fpl_law *law, const char *what, struct fpl_error *err) {
+    char takes[128];
+    fpl_law_describe(law, takes, sizeof takes);
+    return fpl_fail(err, FPL_INVALID, "%s; %s takes %s", what, law->name, takes);
+}
+
+static enum fpl_code check_question(const struct fpl_law *law, const struct fpl_question *q,
+                                    struct fpl_error *err) {
+    const double E = q->value[FPL_VAR_E], M = q->value[FPL_VAR_M], block = q->value[FPL_VAR_BLOCK];
+    char what[128];
+    if ((!isnan(E) && !(E >= 0.0 && E <= 64.0)) || (!isnan(M) && !(M >= 0.0 && M <= 64.0)))
+        return fpl_fail(err, FPL_INVALID, "E = %g, M = %g: expected 0 to 64 bits", E, M);
+    const int whole = fpl_law_takes(law, FPL_VAR_E) && fpl_law_takes(law, FPL_VAR_M);
+    if (whole && fpl_law_takes(law, FPL_VAR_BLOCK) && (isnan(E) != isnan(M) || (isnan(E) && !isnan(block))))
+        return fpl_fail(err, FPL_INVALID, "a format needs E, M and block together (format=e4m3 block=32)");
+    for (int v = 0; v < FPL_VARIABLES; v++) {
+        const double x = q->value[v];
+        const int required = fpl_law_takes(law, (enum fpl_variable)v) == 2;
+        if (isnan(x) && !required) continue;
+        if (x >= fpl_variables[v].lo && x <= fpl_variables[v].hi) continue;
+        snprintf(what, sizeof what, "%s: found %g, accepted is %g to %g", fpl_variables[v].name, x,
+                 fpl_variables[v].lo, fpl_variables[v].hi);
+        return refuse_question(law, what, err);
+    }
+    if (fpl_law_takes_schedule(law) && q->schedule == NULL)
+        return refuse_question(law, "a learning-rate schedule is missing", err);
+    if (!isnan(q->flop) && !(q->flop > 0.0 && q->flop <= 1e60))
+        return fpl_fail(err, FPL_INVALID, "flop: found %g, accepted is a positive number", q->flop);
+    return FPL_OK;
+}
+
+/* Variables that follow from others. */
+void fpl_question_derive(struct fpl_question *q) {
+    double *v = q->value;
+    const double bits = 1.0 + v[FPL_VAR_E] + v[FPL_VAR_M];
+    if (isnan(v[FPL_VAR_PW]) && isnan(v[FPL_VAR_PA])) v[FPL_VAR_PW] = v[FPL_VAR_PA] = bits;
+    if (isnan(v[FPL_VAR_BITS])) v[FPL_VAR_BITS] = bits;
+    if (isnan(v[FPL_VAR_GROUP])) v[FPL_VAR_GROUP] = v[FPL_VAR_BLOCK];
+    if (isnan(v[FPL_VAR_STEPS])) v[FPL_VAR_STEPS] = v[FPL_VAR_D] / v[FPL_VAR_BATCH];
+    if (isnan(v[FPL_VAR_D])) v[FPL_VAR_D] = v[FPL_VAR_STEPS] * v[FPL_VAR_BATCH];
+    if (isnan(v[FPL_VAR_STEP]) && q->curve != NULL) v[FPL_VAR_STEP] = q->curve->last_step;
+}
+
+/* ---- warnings --------------------------------------------------------------------------------------- */
 
 static double octaves_outside(double x, const double range[2]) {
     if (isnan(x) || !(range[0] > 0.0)) return 0.0;
@@ -114,173 +158,131 @@ static void warn_outside(struct fpl_answer *out, const char *name, double x, con
     out->outside = fmax(out->outside, octaves);
 }
 
-/* Parameters and tokens are counts: outside 1 to this a law says nothing, and its powers leave
- * the range of double. */
-#define MOST_COUNT 1e30
-
-static enum fpl_code check_point(const struct fpl_point_at *at, struct fpl_error *err) {
-    const struct {
-        const char *name;
-        double value;
-        int count;
-    } parts[] = {{"N", at->N, 1},
-                 {"D", at->D, 1},
-                 {"lr", at->lr, 0},
-                 {"batch_tokens", at->batch_tokens, 0},
-                 {"block", at->block, 0}};
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-        const double x = parts[i].value;
-        if (parts[i].count && !(x >= 1.0 && x <= MOST_COUNT))
-            return fpl_fail(err, FPL_INVALID, "%s: found %g, accepted is 1 to %g", parts[i].name, x,
-                            MOST_COUNT);
-        if (!isnan(x) && !(isfinite(x) && x > 0.0))
-            return fpl_fail(err, FPL_INVALID, "%s: found %g, expected a positive number", parts[i].name, x);
-    }
-    if ((!isnan(at->E) && !(at->E >= 0.0 && at->E <= 64.0)) ||
-        (!isnan(at->M) && !(at->M >= 0.0 && at->M <= 64.0)))
-        return fpl_fail(err, FPL_INVALID, "E = %g, M = %g: expected 0 to 64 bits", at->E, at->M);
-    if (isnan(at->E) != isnan(at->M) || (isnan(at->E) && !isnan(at->block)))
-        return fpl_fail(err, FPL_INVALID, "a format needs E, M and block together (format=e4m3 block=32)");
-    return FPL_OK;
+/* N and D of every law, and the variables that it alone takes. */
+static void warn_ranges(const struct fpl_fit *fit, const struct fpl_question *q, struct fpl_answer *out) {
+    warn_outside(out, "N", q->value[FPL_VAR_N], fit->N);
+    warn_outside(out, "D", q->value[FPL_VAR_D], fit->D);
+    for (int v = FPL_VAR_PW; v < FPL_VARIABLES; v++)
+        if (fpl_law_takes(fit->law, (enum fpl_variable)v))
+            warn_outside(out, fpl_variables[v].name, q->value[v], fit->range[v]);
 }
 
-enum fpl_code fpl_fit_predict(const struct fpl_fit *fit, const struct fpl_point_at *at,
-                              struct fpl_answer *out, struct fpl_error *err) {
-    const struct fpl_estimate none = {(double)NAN, (double)NAN, (double)NAN};
+/* Does the law make something of a format? */
+int fpl_fit_knows_formats(const struct fpl_fit *fit) {
     const struct fpl_law *law = fit->law;
-    *out =
-        (struct fpl_answer){.loss = none, .lr = none, .batch_tokens = none, .D_crit = none, .loss_new = none};
-    const enum fpl_code code = check_point(at, err);
-    if (code != FPL_OK) return code;
+    return has_penalty(fit) || (law->use & FPL_ANY_FORMAT) != 0 || fpl_law_takes(law, FPL_VAR_PW) ||
+           fpl_law_takes(law, FPL_VAR_BITS) || fpl_law_takes(law, FPL_VAR_GROUP) ||
+           fpl_law_takes(law, FPL_VAR_EFF_N);
+}
+
+/* ---- answers ------------------------------------------------------------------------------------------ */
+
+struct teller_at {
+    const struct fpl_teller *teller;
+    const struct fpl_question *question;
+};
+
+static double decide_teller(const struct fpl_fit *fit, const double *theta, const void *at) {
+    const struct teller_at *t = at;
+    return t->teller->value(fit, theta, t->question);
+}
+
+static void tell(const struct fpl_fit *fit, const struct fpl_question *q, struct fpl_answer *out) {
+    for (const struct fpl_teller *t = fit->law->tellers; t != NULL && t->name != NULL; t++) {
+        const struct teller_at at = {t, q};
+        const struct fpl_estimate e = fpl_estimate_of(fit, decide_teller, &at);
+        if (isnan(e.value) || out->told_count == FPL_TOLD) continue;
+        out->told[out->told_count++] = (struct fpl_told){t->name, t->unit, t->meaning, e};
+    }
+}
+
+static double told_value(const struct fpl_answer *out, const char *name) {
+    for (int i = 0; i < out->told_count; i++)
+        if (strcmp(out->told[i].name, name) == 0) return out->told[i].value.value;
+    return (double)NAN;
+}
+
+/* Large budgets have their cheapest point where the law was never tested. */
+static void warn_few_tokens(struct fpl_answer *out) {
+    const double N = told_value(out, "N_bits"), D = told_value(out, "D_bits");
+    char piece[128];
+    if (!(D < N)) return;
+    snprintf(piece, sizeof piece,
+             "at this budget the law's optimum has fewer tokens than parameters (D/N = %.2g)", D / N);
+    warn(out->warning, sizeof out->warning, piece);
+}
+
+/* The law does not hold here: nothing is answered but why. */
+static int outside_domain(const struct fpl_fit *fit, const struct fpl_law_at *point, struct fpl_answer *out) {
+    double theta[FPL_LAW_PARAMS];
+    if (fit->law->domain == NULL) return 0;
+    fit->law->internal(fit->law, fit->value, &fit->centre, theta);
+    const char *why = fit->law->domain(fit, theta, point);
+    if (why[0] == '\0') return 0;
+    warn(out->warning, sizeof out->warning, why);
+    return 1;
+}
+
+static void answer(const struct fpl_fit *fit, const struct fpl_question *q, struct fpl_answer *out) {
+    const struct fpl_law *law = fit->law;
     struct fpl_law_at point;
-    fpl_law_at_point(at, &fit->centre, &point);
+    fpl_law_place(law, q, &fit->centre, &point);
     if (fit->status != FPL_FIT_CONVERGED) {
         warn(out->warning, sizeof out->warning, "the fit is ");
         const size_t used = strlen(out->warning);
         snprintf(out->warning + used, sizeof out->warning - used, "%s", fpl_fit_status_names[fit->status]);
     }
-    warn_outside(out, "N", at->N, fit->N);
-    warn_outside(out, "D", at->D, fit->D);
+    warn_ranges(fit, q, out);
     /* Where the law cannot tell the penalty, neither loss nor critical size is answered, and the
      * optimal learning rate is that of the unquantized run. */
-    const int formatted = !isnan(at->E), unknown = formatted && !(point.quantized && has_penalty(fit));
+    const int formatted = !isnan(q->value[FPL_VAR_E]), known = fpl_fit_knows_formats(fit);
+    const int unknown = formatted && (!known || (law->penalty_at >= 0 && !point.quantized));
     if (unknown) point.quantized = 0;
-    if (formatted && !has_penalty(fit))
+    if (formatted && !known)
         warn(out->warning, sizeof out->warning, "this fit knows nothing of number formats");
     else if (unknown)
         warn(out->warning, sizeof out->warning, "the law knows only scales per fixed block");
-    if (point.quantized && at->E < 1.0 && has_penalty(fit))
+    if (point.quantized && q->value[FPL_VAR_E] < 1.0 && has_penalty(fit))
         warn(out->warning, sizeof out->warning, "E = 0 is a uniform grid, which the law was not fitted to");
-    if (!unknown && law->log_loss != NULL) out->loss = estimate(fit, decide_loss, &point);
-    if (law->log_lr != NULL) out->lr = estimate(fit, decide_lr, &point);
-    if (law->log_batch != NULL) out->batch_tokens = estimate(fit, decide_batch, &point);
-    if (!unknown && law->log_dcrit != NULL) out->D_crit = estimate(fit, decide_dcrit, &point);
+    const int outside = outside_domain(fit, &point, out);
+    if (!unknown && !outside && law->log_loss != NULL) {
+        struct fpl_estimate *target = (law->use & FPL_TARGET_DELTA) != 0 ? &out->delta : &out->loss;
+        *target = fpl_estimate_of(fit, decide_loss, &point);
+    }
+    if (law->log_lr != NULL) out->lr = fpl_estimate_of(fit, decide_lr, &point);
+    if (law->log_batch != NULL) out->batch_tokens = fpl_estimate_of(fit, decide_batch, &point);
+    if (!unknown && law->log_dcrit != NULL) out->D_crit = fpl_estimate_of(fit, decide_dcrit, &point);
     out->loss_new = new_run(fit, &out->loss);
-    return FPL_OK;
+    if (unknown || outside) return;
+    tell(fit, q, out);
+    warn_few_tokens(out);
 }
 
-/* ---- splits of a bit width ------------------------------------------------------------------------ */
-
-/* E + 1/2 : M + 1/2 = delta : nu at the optimum of a fixed sum. */
-static double decide_split(const struct fpl_fit *fit, const double *theta, const void *bits) {
-    const double delta = theta[fit->law->penalty_at + 1], nu = theta[fit->law->penalty_at + 2];
-    return delta + nu > 0.0 ? delta / (delta + nu) * (double)*(const int *)bits - 0.5 : (double)NAN;
-}
-
-#define WIDEST_EXPONENT 8 /* of formats whose values are float32 values */
-
-static int best_integer(const double *theta, int penalty_at, int bits) {
-    int best = 1;
-    double value = -HUGE_VAL;
-    for (int e = 1; e <= bits - 1 && e <= WIDEST_EXPONENT; e++) {
-        const double gain = theta[penalty_at + 1] * log((double)e + 0.5) +
-                            theta[penalty_at + 2] * log((double)(bits - 1 - e) + 0.5);
-        if (gain > value) value = gain, best = e;
+enum fpl_code fpl_fit_ask(const struct fpl_fit *fit, const struct fpl_question *question,
+                          struct fpl_answer *out, struct fpl_error *err) {
+    const struct fpl_estimate none = {(double)NAN, (double)NAN, (double)NAN};
+    struct fpl_question q = *question;
+    struct fpl_curve curve = {0};
+    *out = (struct fpl_answer){
+        .loss = none, .lr = none, .batch_tokens = none, .D_crit = none, .delta = none, .loss_new = none};
+    if (fpl_law_takes_schedule(fit->law) && q.schedule != NULL) {
+        const enum fpl_code made = fpl_curve_make(q.schedule, &curve, err);
+        if (made != FPL_OK) return made;
+        q.curve = &curve;
     }
-    return best;
+    fpl_question_derive(&q);
+    enum fpl_code code = check_question(fit->law, &q, err);
+    if (code == FPL_OK && q.curve != NULL &&
+        !(q.value[FPL_VAR_STEP] > curve.warm_step && q.value[FPL_VAR_STEP] <= curve.last_step))
+        code = fpl_fail(err, FPL_INVALID, "step: found %g, the law holds after warm-up, %g to %g",
+                        q.value[FPL_VAR_STEP], curve.warm_step + 1.0, curve.last_step);
+    if (code == FPL_OK) answer(fit, &q, out);
+    fpl_curve_free(&curve);
+    return code;
 }
 
-int fpl_fit_split(const struct fpl_fit *fit, int bits, struct fpl_split *out) {
-    if (!has_penalty(fit) || bits < 2 || bits > 32) return 0;
-    double theta[FPL_LAW_PARAMS];
-    fit->law->internal(fit->value, &fit->centre, theta);
-    out->bits = bits;
-    out->E = best_integer(theta, fit->law->penalty_at, bits);
-    out->M = bits - 1 - out->E;
-    out->E_opt = estimate(fit, decide_split, &bits);
-    int agree = 0;
-    for (int k = 0; k < fit->bootstrap; k++) {
-        fit->law->internal(fit->vector + (size_t)k * (size_t)fit->law->params, &fit->centre, theta);
-        agree += best_integer(theta, fit->law->penalty_at, bits) == out->E;
-    }
-    out->share = fit->bootstrap > 0 ? (double)agree / (double)fit->bootstrap : (double)NAN;
-    return 1;
-}
-
-/* ---- cost-optimal bits ------------------------------------------------------------------------------ */
-
-/* Golden-section minimum of f over [low, high]; f is unimodal there. */
-static double golden(double (*f)(double, void *), void *data, double low, double high, double *value) {
-    const double ratio = 0.61803398874989485;
-    double a = high - ratio * (high - low), b = low + ratio * (high - low), fa = f(a, data), fb = f(b, data);
-    for (int i = 0; i < 80; i++) {
-        if (fa < fb) {
-            high = b;
-            b = a;
-            fb = fa;
-            a = high - ratio * (high - low);
-            fa = f(a, data);
-        } else {
-            low = a;
-            a = b;
-            fa = fb;
-            b = low + ratio * (high - low);
-            fb = f(b, data);
-        }
-    }
-    *value = f(0.5 * (low + high), data);
-    return 0.5 * (low + high);
-}
-
-struct budget {
-    const struct fpl_fit *fit;
-    const double *theta;
-    double flop, block, bits, log_n;
-};
-
-static double loss_of_size(double log_n, void *data) {
-    const struct budget *b = data;
-    const double delta = b->theta[b->fit->law->penalty_at + 1], nu = b->theta[b->fit->law->penalty_at + 2];
-    const double share = delta / (delta + nu);
-    const struct fpl_point_at at = {exp(log_n),
-                                    16.0 / 6.0 * b->flop / (b->bits * exp(log_n)),
-                                    (double)NAN,
-                                    (double)NAN,
-                                    share * b->bits - 0.5,
-                                    (1.0 - share) * b->bits - 0.5,
-                                    b->block};
-    struct fpl_law_at point;
-    fpl_law_at_point(&at, &b->fit->centre, &point);
-    return b->fit->law->log_loss(b->theta, &point, NULL);
-}
-
-static double loss_of_bits(double bits, void *data) {
-    struct budget *b = data;
-    double value;
-    b->bits = bits;
-    b->log_n = golden(loss_of_size, b, log(1e2), log(1e18), &value);
-    return value;
-}
-
-int fpl_fit_best_bits(const struct fpl_fit *fit, double flop, double block, double *bits, double *N,
-                      double *D) {
-    double theta[FPL_LAW_PARAMS], value;
-    if (!has_penalty(fit) || !(flop > 0.0) || !(block > 1.0)) return 0;
-    fit->law->internal(fit->value, &fit->centre, theta);
-    if (!(theta[fit->law->penalty_at + 1] + theta[fit->law->penalty_at + 2] > 0.0)) return 0;
-    struct budget b = {fit, theta, flop, block, 0.0, 0.0};
-    *bits = golden(loss_of_bits, &b, 1.0, 24.0, &value);
-    *N = exp(b.log_n);
-    *D = 16.0 / 6.0 * flop / (*bits * *N);
-    return 1;
+enum fpl_code fpl_fit_predict(const struct fpl_fit *fit, const struct fpl_point_at *at,
+                              struct fpl_answer *out, struct fpl_error *err) {
+    const struct fpl_question q = fpl_question_of_point(at);
+    return fpl_fit_ask(fit, &q, out, err);
 }

@@ -7,8 +7,18 @@
 
 #include "law_internal.h"
 
-const struct fpl_law *const fpl_laws[] = {&fpl_law_chinchilla, &fpl_law_capybara, &fpl_law_steplaw,
-                                          &fpl_law_joint, NULL};
+const struct fpl_law *const fpl_laws[] = {&fpl_law_chinchilla,      &fpl_law_chinchilla_nd,
+                                          &fpl_law_capacity,        &fpl_law_farseer,
+                                          &fpl_law_average_n,       &fpl_law_capybara,
+                                          &fpl_law_capybara_e,      &fpl_law_capybara_m,
+                                          &fpl_law_capybara_b,      &fpl_law_capybara_channel,
+                                          &fpl_law_capybara_tensor, &fpl_law_kumar,
+                                          &fpl_law_kumar_ptq,       &fpl_law_qat,
+                                          &fpl_law_steplaw,         &fpl_law_bowl,
+                                          &fpl_law_joint,           &fpl_law_kaplan,
+                                          &fpl_law_annealing,       &fpl_law_multipower,
+                                          &fpl_law_power_floor,     &fpl_law_surge,
+                                          &fpl_law_noise_scale,     NULL};
 
 const struct fpl_law *fpl_law_find(const char *name) {
     for (size_t i = 0; fpl_laws[i] != NULL; i++)

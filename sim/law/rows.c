@@ -28,8 +28,11 @@
 
 #define DIVERGED_FACTOR 1.2
 
+#define KEYS 8
+
 struct candidate {
-    double N, D, E, M, block, lr, batch, loss; /* E, M, block -1 where nothing is quantized */
+    double key[KEYS]; /* the law's variables that make a group, the cell's first; -1: not given */
+    double lr, batch, loss, target;
     size_t run;
     int dropped;
 };
@@ -39,42 +42,107 @@ struct candidate {
 /* Positive, and of a size whose powers are still numbers. */
 static int positive(double x) { return x >= 1e-30 && x <= 1e30; }
 
+int fpl_row_refused(const char *name, double x, char *why, size_t size) {
+    return positive(x) ? 0 : snprintf(why, size, "%s is %g", name, x);
+}
+
 static int is_quantized(const struct fpl_run *r) {
-    if (!isnan(r->E) || !isnan(r->M)) return 1;
+    if (!isnan(r->E) || !isnan(r->M) || !isnan(r->block)) return 1;
     return r->format[0] != '\0' && strcmp(r->format, "fp32") != 0 && strcmp(r->format, "bf16") != 0;
 }
 
-/* Why the law cannot use this run by itself; 0 if it can. */
-static int refuse(const struct fpl_law *law, const struct fpl_run *r, char *why, size_t size) {
-    const int format = (law->use & (FPL_NEED_FORMAT | FPL_TAKE_FORMAT)) != 0, quantized = is_quantized(r);
-    if (r->status != FPL_RUN_OK) return snprintf(why, size, "%s", fpl_status_names[r->status]);
-    if (!positive(r->loss)) return snprintf(why, size, "loss is %g", r->loss);
-    if (!positive(r->N)) return snprintf(why, size, "N is %g", r->N);
-    if (!positive(r->D)) return snprintf(why, size, "D is %g", r->D);
-    if ((law->use & FPL_NEED_LR) != 0 && !positive(r->lr)) return snprintf(why, size, "lr is %g", r->lr);
-    if ((law->use & FPL_NEED_LR) != 0 && !positive(r->batch_tokens))
-        return snprintf(why, size, "batch_tokens is %g", r->batch_tokens);
-    if (!quantized) return 0;
-    if (!format) return snprintf(why, size, "quantized: the law has no precision term");
-    if (!(isfinite(r->E) && r->E >= 0.0 && isfinite(r->M) && r->M >= 0.0))
+static int takes_format(const struct fpl_law *law) {
+    return (law->use & (FPL_NEED_FORMAT | FPL_TAKE_FORMAT)) != 0;
+}
+
+/* Format variables of a quantized run. */
+static int refuse_format(const struct fpl_law *law, const struct fpl_run *r, char *why, size_t size) {
+    if (!takes_format(law)) return snprintf(why, size, "quantized: the law has no precision term");
+    if ((fpl_law_takes(law, FPL_VAR_E) && !(isfinite(r->E) && r->E >= 0.0)) ||
+        (fpl_law_takes(law, FPL_VAR_M) && !(isfinite(r->M) && r->M >= 0.0)))
         return snprintf(why, size, "quantized without one exponent and mantissa width");
-    if (!(isfinite(r->block) && r->block >= 1.0))
+    if (fpl_law_takes(law, FPL_VAR_BLOCK) && !(isfinite(r->block) && r->block >= 1.0))
         return snprintf(why, size, "scale is not per fixed block (%s)",
                         r->granularity[0] ? r->granularity : "unscaled");
     return 0;
+}
+
+/* Loss of run i above the mean of its unquantized twins, those of its seed if there are any. */
+static double rise_over_twins(const struct fpl_runs *runs, size_t i) {
+    const struct fpl_run *r = &runs->run[i];
+    double sum[2] = {0.0, 0.0}, count[2] = {0.0, 0.0};
+    if (!is_quantized(r)) return (double)NAN;
+    for (size_t k = 0; k < runs->count; k++) {
+        const struct fpl_run *t = &runs->run[k];
+        if (t->status != FPL_RUN_OK || is_quantized(t) || t->N != r->N || t->D != r->D || t->lr != r->lr ||
+            t->batch_tokens != r->batch_tokens)
+            continue;
+        sum[t->seed == r->seed] += t->loss;
+        count[t->seed == r->seed] += 1.0;
+    }
+    const int own = count[1] > 0.0;
+    return r->loss - sum[own] / count[own]; /* 0/0 where there is no twin */
+}
+
+/* What the law is fitted to, per run.  A table without rises of the loss gets them from twins. */
+static double *targets_of(const struct fpl_law *law, const struct fpl_runs *runs) {
+    double *target = malloc((runs->count + 1) * sizeof *target);
+    size_t known = 0;
+    if (target == NULL) return NULL;
+    for (size_t i = 0; i < runs->count; i++) {
+        const struct fpl_run *r = &runs->run[i];
+        target[i] = (law->use & FPL_TARGET_DELTA) != 0 ? r->delta
+                    : (law->use & FPL_TARGET_LR) != 0  ? r->lr
+                                                       : r->loss;
+        known += isnan(target[i]) ? 0 : 1;
+    }
+    if ((law->use & FPL_TARGET_DELTA) != 0 && known == 0)
+        for (size_t i = 0; i < runs->count; i++) target[i] = rise_over_twins(runs, i);
+    return target;
+}
+
+/* Why the law cannot use this run by itself; 0 if it can. */
+static int refuse(const struct fpl_law *law, const struct fpl_run *r, const struct fpl_question *q,
+                  double target, char *why, size_t size) {
+    if (r->status != FPL_RUN_OK) return snprintf(why, size, "%s", fpl_status_names[r->status]);
+    int told = fpl_row_refused(fpl_law_target(law), target, why, size);
+    for (const struct fpl_takes *t = law->takes; t->which != FPL_VARIABLES && told == 0; t++) {
+        const double x = q->value[t->which];
+        if ((t->need & FPL_REQUIRED) != 0 || ((t->need & FPL_OPTIONAL) != 0 && !isnan(x)))
+            told = fpl_row_refused(fpl_variables[t->which].name, x, why, size);
+    }
+    if (told == 0 && is_quantized(r) && (law->use & FPL_ANY_FORMAT) == 0)
+        told = refuse_format(law, r, why, size);
+    if (told == 0 && law->refuse != NULL) told = law->refuse(law, r, why, size);
+    return told;
+}
+
+/* Variables that are settings (learning rate, batch) make no group. */
+static struct candidate candidate_of(const struct fpl_law *law, const struct fpl_run *r,
+                                     const struct fpl_question *q, double target, size_t run) {
+    struct candidate c = {.lr = isnan(r->lr) ? 0.0 : r->lr,
+                          .batch = isnan(r->batch_tokens) ? 0.0 : r->batch_tokens,
+                          .loss = r->loss,
+                          .target = target,
+                          .run = run};
+    const int quantized = is_quantized(r);
+    int keys = 0;
+    for (const struct fpl_takes *t = law->takes; t->which != FPL_VARIABLES && keys < KEYS; t++) {
+        if ((t->need & FPL_SETTING) != 0) continue;
+        const double x = q->value[t->which];
+        c.key[keys++] = isnan(x) || ((t->need & FPL_FORMAT) != 0 && !quantized) ? -1.0 : x;
+    }
+    return c;
 }
 
 /* ---- groups -------------------------------------------------------------------------------- */
 
 static int compare(double a, double b) { return (a > b) - (a < b); }
 
-static int by_group(const struct candidate *a, const struct candidate *b, int cell_only) {
-    int order = compare(a->N, b->N);
-    if (order == 0) order = compare(a->D, b->D);
-    if (order != 0 || cell_only) return order;
-    order = compare(a->E, b->E);
-    if (order == 0) order = compare(a->M, b->M);
-    return order != 0 ? order : compare(a->block, b->block);
+static int by_keys(const struct candidate *a, const struct candidate *b, int keys) {
+    int order = 0;
+    for (int k = 0; k < keys && order == 0; k++) order = compare(a->key[k], b->key[k]);
+    return order;
 }
 
 static int by_setting(const struct candidate *a, const struct candidate *b) {
@@ -84,7 +152,7 @@ static int by_setting(const struct candidate *a, const struct candidate *b) {
 
 static int by_everything(const void *left, const void *right) {
     const struct candidate *a = left, *b = right;
-    int order = by_group(a, b, 0);
+    int order = by_keys(a, b, KEYS);
     if (order == 0) order = by_setting(a, b);
     return order != 0 ? order : compare((double)a->run, (double)b->run);
 }
@@ -103,7 +171,7 @@ static void drop_far(struct candidate *c, size_t count, double limit, const char
     for (size_t i = 0; i < count; i++)
         if (c[i].loss < least) least = c[i].loss;
     for (size_t i = 0; i < count; i++)
-        if (!(c[i].loss <= limit * least)) drop(&c[i], why, format, 100.0 * (c[i].loss / least - 1.0));
+        if (c[i].loss > limit * least) drop(&c[i], why, format, 100.0 * (c[i].loss / least - 1.0));
 }
 
 /* Keep the setting with the least mean loss; settings of a group are adjacent. */
@@ -123,6 +191,7 @@ static void drop_untuned(struct candidate *c, size_t count, struct fpl_left_out 
             best_end = end;
         }
     }
+    if (best_end == 0) return; /* losses unknown: every setting stays */
     for (size_t i = 0; i < count; i++)
         if (i < best_begin || i >= best_end)
             drop(&c[i], why, "not the best learning rate and batch of its group (%.3g %% above)",
@@ -132,7 +201,7 @@ static void drop_untuned(struct candidate *c, size_t count, struct fpl_left_out 
 static void drop_in_groups(const struct fpl_law *law, struct candidate *c, size_t count, double window,
                            int judge, struct fpl_left_out *why) {
     for (size_t begin = 0, end; begin < count; begin = end) {
-        for (end = begin; end < count && by_group(&c[begin], &c[end], 0) == 0; end++) {
+        for (end = begin; end < count && by_keys(&c[begin], &c[end], KEYS) == 0; end++) {
         }
         if (judge)
             drop_far(c + begin, end - begin, DIVERGED_FACTOR,
@@ -146,96 +215,42 @@ static void drop_in_groups(const struct fpl_law *law, struct candidate *c, size_
 
 /* ---- the whole table -------------------------------------------------------------------------- */
 
+static enum fpl_code missing_column(const struct fpl_law *law, const struct fpl_runs *runs, const char *name,
+                                    struct fpl_error *err) {
+    if (strcmp(name, "loss") == 0)
+        for (size_t i = 0; i < runs->count; i++)
+            if (runs->run[i].status != FPL_RUN_OK)
+                return fpl_fail(err, FPL_INVALID, "%s: %s: no run has a loss (run %s is %s)", runs->source,
+                                law->name, runs->run[i].run, fpl_status_names[runs->run[i].status]);
+    return fpl_fail(err, FPL_INVALID,
+                    "%s: %s needs column '%s', and no run has a value for it; --columns '%s=COLUMN' "
+                    "names another column",
+                    runs->source, law->name, name, name);
+}
+
+/* Every variable that the law needs, and its target, has a value somewhere. */
 static enum fpl_code check_columns(const struct fpl_law *law, const struct fpl_runs *runs,
-                                   struct fpl_error *err) {
-    static const struct {
-        const char *name;
-        size_t offset;
-        unsigned need;
-    } columns[] = {
-        {"N", offsetof(struct fpl_run, N), 0},
-        {"D", offsetof(struct fpl_run, D), 0},
-        {"loss", offsetof(struct fpl_run, loss), 0},
-        {"lr", offsetof(struct fpl_run, lr), FPL_NEED_LR},
-        {"batch_tokens", offsetof(struct fpl_run, batch_tokens), FPL_NEED_LR},
-        {"E", offsetof(struct fpl_run, E), FPL_NEED_FORMAT},
-        {"M", offsetof(struct fpl_run, M), FPL_NEED_FORMAT},
-        {"block", offsetof(struct fpl_run, block), FPL_NEED_FORMAT},
-    };
+                                   const double *target, struct fpl_error *err) {
+    size_t known[FPL_VARIABLES] = {0}, targets = 0;
     if (runs->count == 0)
         return fpl_fail(err, FPL_INVALID, "%s: %s: no runs are left to fit", runs->source, law->name);
-    for (size_t c = 0; c < sizeof columns / sizeof columns[0]; c++) {
-        if (columns[c].need != 0 && (law->use & columns[c].need) == 0) continue;
-        size_t known = 0;
-        for (size_t i = 0; i < runs->count; i++) {
-            double x;
-            memcpy(&x, (const char *)&runs->run[i] + columns[c].offset, sizeof x);
-            known += isnan(x) ? 0 : 1;
-        }
-        if (known > 0) continue;
-        if (strcmp(columns[c].name, "loss") == 0)
-            for (size_t i = 0; i < runs->count; i++)
-                if (runs->run[i].status != FPL_RUN_OK)
-                    return fpl_fail(err, FPL_INVALID, "%s: %s: no run has a loss (run %s is %s)",
-                                    runs->source, law->name, runs->run[i].run,
-                                    fpl_status_names[runs->run[i].status]);
-        return fpl_fail(err, FPL_INVALID,
-                        "%s: %s needs column '%s', and no run has a value for it; --columns '%s=COLUMN' "
-                        "names another column",
-                        runs->source, law->name, columns[c].name, columns[c].name);
+    for (size_t i = 0; i < runs->count; i++) {
+        const struct fpl_question q = fpl_question_of_run(&runs->run[i]);
+        for (int v = 0; v < FPL_VARIABLES; v++) known[v] += isnan(q.value[v]) ? 0 : 1;
+        targets += isnan(target[i]) ? 0 : 1;
     }
+    const int formats = (law->use & FPL_NEED_FORMAT) != 0 ? FPL_FORMAT : 0;
+    const struct fpl_takes *t = law->takes;
+    for (; t->which != FPL_VARIABLES; t++) {
+        const int classic = t->which == FPL_VAR_N || t->which == FPL_VAR_D;
+        if (classic && (t->need & FPL_REQUIRED) != 0 && known[t->which] == 0)
+            return missing_column(law, runs, fpl_variables[t->which].name, err);
+    }
+    if (targets == 0) return missing_column(law, runs, fpl_law_target(law), err);
+    for (t = law->takes; t->which != FPL_VARIABLES; t++)
+        if ((t->need & (FPL_REQUIRED | formats)) != 0 && known[t->which] == 0)
+            return missing_column(law, runs, fpl_variables[t->which].name, err);
     return FPL_OK;
-}
-
-void fpl_law_at_point(const struct fpl_point_at *at, const struct fpl_centre *centre,
-                      struct fpl_law_at *out) {
-    out->n = log(at->N) - centre->n;
-    out->d = log(at->D) - centre->d;
-    out->x = log(at->lr);
-    out->y = log(at->batch_tokens);
-    out->quantized = !isnan(at->E) && !isnan(at->M) && !isnan(at->block);
-    out->e = out->quantized ? log((at->E + 0.5) / FPL_E_ORIGIN) : 0.0;
-    out->m = out->quantized ? log((at->M + 0.5) / FPL_M_ORIGIN) : 0.0;
-    out->g = out->quantized ? log2(at->block) : 0.0;
-}
-
-struct fpl_point_at fpl_point_of_run(const struct fpl_run *r) {
-    return (struct fpl_point_at){r->N, r->D, r->lr, r->batch_tokens, r->E, r->M, r->block};
-}
-
-/* Rows of the candidates that were kept, in the order of the table. */
-static void fill_rows(struct fpl_problem *p, const struct fpl_runs *runs, const struct candidate *c,
-                      size_t count, const size_t *place) {
-    double n = 0.0, d = 0.0;
-    p->N[0] = p->D[0] = p->least_loss = HUGE_VAL;
-    p->N[1] = p->D[1] = 0.0;
-    size_t group = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (i > 0) {
-            group += by_group(&c[i - 1], &c[i], 0) != 0;
-            p->cells += by_group(&c[i - 1], &c[i], 1) != 0;
-        }
-        if (c[i].dropped) continue;
-        struct fpl_row *row = &p->row[place[c[i].run]];
-        row->run = c[i].run;
-        row->cell = p->cells;
-        row->group = group;
-        row->target = log(c[i].loss);
-        n += log(c[i].N);
-        d += log(c[i].D);
-        p->least_loss = fmin(p->least_loss, c[i].loss);
-        p->N[0] = fmin(p->N[0], c[i].N);
-        p->N[1] = fmax(p->N[1], c[i].N);
-        p->D[0] = fmin(p->D[0], c[i].D);
-        p->D[1] = fmax(p->D[1], c[i].D);
-    }
-    p->cells++;
-    p->centre.n = n / (double)p->count;
-    p->centre.d = d / (double)p->count;
-    for (size_t i = 0; i < p->count; i++) {
-        const struct fpl_point_at at = fpl_point_of_run(&runs->run[p->row[i].run]);
-        fpl_law_at_point(&at, &p->centre, &p->row[i].at);
-    }
 }
 
 static void set_parameters(struct fpl_problem *p) {
@@ -245,10 +260,64 @@ static void set_parameters(struct fpl_problem *p) {
     for (int j = 0; j < law->params; j++) {
         p->lo[j] = law->param[j].lo;
         p->hi[j] = j == law->floor_at ? p->least_loss : law->param[j].hi;
-        const int precision =
-            law->penalty_at >= 0 && ((j >= law->penalty_at && j < law->penalty_at + 3) || j == law->shift_at);
-        p->active[j] = p->hi[j] > p->lo[j] && (quantized || !precision);
+        p->active[j] = p->hi[j] > p->lo[j] && (quantized || !fpl_param_precision(law, j)) &&
+                       (law->speaks == NULL || law->speaks(p, j));
     }
+}
+
+static void widen(double range[2], double x) {
+    if (isnan(x)) return;
+    if (!(range[0] > 0.0) || x < range[0]) range[0] = x;
+    if (x > range[1]) range[1] = x;
+}
+
+/* Ranges of the law's variables, centre and bounds. The rows' n and d come uncentred. */
+void fpl_rows_finish(struct fpl_problem *p, const struct fpl_runs *runs) {
+    double n = 0.0, d = 0.0;
+    p->least_loss = HUGE_VAL;
+    for (size_t i = 0; i < p->count; i++) {
+        const struct fpl_question q = fpl_question_of_run(&runs->run[p->row[i].run]);
+        for (const struct fpl_takes *t = p->law->takes; t->which != FPL_VARIABLES; t++)
+            widen(p->range[t->which], q.value[t->which]);
+        n += p->row[i].at.n;
+        d += p->row[i].at.d;
+        p->least_loss = fmin(p->least_loss, exp(p->row[i].target));
+    }
+    memcpy(p->N, p->range[FPL_VAR_N], sizeof p->N);
+    memcpy(p->D, p->range[FPL_VAR_D], sizeof p->D);
+    p->centre.n = n / (double)p->count;
+    p->centre.d = d / (double)p->count;
+    for (size_t i = 0; i < p->count; i++) {
+        struct fpl_law_at *at = &p->row[i].at;
+        at->n0 = p->centre.n;
+        at->d0 = p->centre.d;
+        at->n -= p->centre.n;
+        at->d -= p->centre.d;
+    }
+    set_parameters(p);
+}
+
+/* Rows of the candidates that were kept, in the order of the table. */
+static void fill_rows(struct fpl_problem *p, const struct fpl_runs *runs, const struct candidate *c,
+                      size_t count, const size_t *place) {
+    const struct fpl_centre none = {0.0, 0.0};
+    size_t group = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0) {
+            group += by_keys(&c[i - 1], &c[i], KEYS) != 0;
+            p->cells += by_keys(&c[i - 1], &c[i], p->law->cell_keys) != 0;
+        }
+        if (c[i].dropped) continue;
+        struct fpl_row *row = &p->row[place[c[i].run]];
+        row->run = c[i].run;
+        row->cell = p->cells;
+        row->group = group;
+        row->target = log(c[i].target);
+        const struct fpl_question q = fpl_question_of_run(&runs->run[c[i].run]);
+        fpl_law_place(p->law, &q, &none, &row->at);
+    }
+    p->cells++;
+    fpl_rows_finish(p, runs);
 }
 
 int fpl_problem_active(const struct fpl_problem *problem) {
@@ -258,9 +327,14 @@ int fpl_problem_active(const struct fpl_problem *problem) {
 }
 
 void fpl_problem_free(struct fpl_problem *problem) {
+    for (size_t i = 0; i < problem->curve_count; i++) fpl_curve_free(&problem->curve[i]);
+    free(problem->curve);
     free(problem->row);
+    free(problem->weight);
+    problem->weight = NULL;
+    problem->curve = NULL;
     problem->row = NULL;
-    problem->count = 0;
+    problem->count = problem->curve_count = 0;
 }
 
 /* Why each run of the table was dropped ("": kept) becomes the list of those left out. */
@@ -278,6 +352,73 @@ static enum fpl_code list_left_out(const struct fpl_runs *runs, const struct fpl
     return FPL_OK;
 }
 
+/* Laws of one condition: every run used is of the same size, data and format. */
+static enum fpl_code check_alike(const struct fpl_problem *p, const struct fpl_runs *runs,
+                                 struct fpl_error *err) {
+    static const struct {
+        enum fpl_variable which;
+        unsigned use;
+    } parts[] = {{FPL_VAR_N, FPL_ONE_CELL},
+                 {FPL_VAR_D, FPL_ONE_CELL},
+                 {FPL_VAR_E, FPL_ANY_FORMAT | FPL_ONE_FORMAT},
+                 {FPL_VAR_M, FPL_ANY_FORMAT | FPL_ONE_FORMAT},
+                 {FPL_VAR_BLOCK, FPL_ANY_FORMAT | FPL_ONE_FORMAT}};
+    size_t begin = 0; /* the run that the others must be like */
+    const unsigned one_format = p->law->use & FPL_ONE_FORMAT;
+    while (one_format != 0 && begin + 1 < p->count && !p->row[begin].at.quantized) begin++;
+    const struct fpl_question first = fpl_question_of_run(&runs->run[p->row[begin].run]);
+    for (size_t i = begin + 1; i < p->count; i++) {
+        if (one_format != 0 && !p->row[i].at.quantized) continue;
+        const struct fpl_question q = fpl_question_of_run(&runs->run[p->row[i].run]);
+        for (size_t k = 0; k < sizeof parts / sizeof parts[0]; k++) {
+            const double a = first.value[parts[k].which], b = q.value[parts[k].which];
+            if ((p->law->use & parts[k].use) == 0 || a == b || (isnan(a) && isnan(b))) continue;
+            /* a part of a precision law varies what it takes; a law of one format's efficiencies does not */
+            if (fpl_law_takes(p->law, parts[k].which) && (one_format == 0 || p->law->penalty_at >= 0))
+                continue;
+            /* whole curves of one size may be of any length */
+            if (parts[k].which == FPL_VAR_D && (p->law->use & FPL_CURVES) != 0) continue;
+            return fpl_fail(err, FPL_INVALID,
+                            "%s: %s is fitted to one condition, but the runs have %s = %g and %g; choose one "
+                            "with --where",
+                            runs->source, p->law->name, fpl_variables[parts[k].which].name, a, b);
+        }
+    }
+    return FPL_OK;
+}
+
+/* Candidates, what is dropped of them, and rows for the rest. */
+static enum fpl_code select_runs(const struct fpl_law *law, const struct fpl_runs *runs, const double *target,
+                                 double window, struct fpl_problem *problem, struct fpl_left_out *why,
+                                 struct fpl_error *err) {
+    struct candidate *c = malloc(runs->count * sizeof *c);
+    size_t *place = malloc(runs->count * sizeof *place), count = 0;
+    enum fpl_code code = FPL_OK;
+    if (c == NULL || place == NULL) {
+        code = fpl_fail(err, FPL_SYSTEM, "out of memory for %zu runs", runs->count);
+        goto done;
+    }
+    for (size_t i = 0; i < runs->count; i++) {
+        const struct fpl_run *r = &runs->run[i];
+        const struct fpl_question q = fpl_question_of_run(r);
+        if (!refuse(law, r, &q, target[i], why[i].why, sizeof why[i].why))
+            c[count++] = candidate_of(law, r, &q, target[i], i);
+    }
+    qsort(c, count, sizeof *c, by_everything);
+    drop_in_groups(law, c, count, window > 0.0 ? window : HUGE_VAL, runs->lacks_status, why);
+    for (size_t i = 0; i < runs->count; i++)
+        if (why[i].why[0] == '\0') place[i] = problem->count++;
+    problem->row = calloc(problem->count + 1, sizeof *problem->row);
+    if (problem->row == NULL)
+        code = fpl_fail(err, FPL_SYSTEM, "out of memory for %zu runs", problem->count);
+    else if (problem->count > 0)
+        fill_rows(problem, runs, c, count, place);
+done:
+    free(c);
+    free(place);
+    return code;
+}
+
 enum fpl_code fpl_rows_select(const struct fpl_law *law, const struct fpl_runs *runs, double window,
                               struct fpl_problem *problem, struct fpl_left_list *left,
                               struct fpl_error *err) {
@@ -285,57 +426,24 @@ enum fpl_code fpl_rows_select(const struct fpl_law *law, const struct fpl_runs *
     memset(problem, 0, sizeof *problem);
     problem->law = law;
     problem->threads = threads;
-    enum fpl_code code = check_columns(law, runs, err);
-    if (code != FPL_OK) return code;
-
-    struct fpl_left_out *why = calloc(runs->count, sizeof *why);
-    struct candidate *c = malloc(runs->count * sizeof *c);
-    size_t *place = malloc(runs->count * sizeof *place), count = 0;
-    if (why == NULL || c == NULL || place == NULL) {
-        code = fpl_fail(err, FPL_SYSTEM, "out of memory for %zu runs", runs->count);
-        goto done;
-    }
-    for (size_t i = 0; i < runs->count; i++) {
-        const struct fpl_run *r = &runs->run[i];
-        if (refuse(law, r, why[i].why, sizeof why[i].why)) continue;
-        const int q = is_quantized(r);
-        c[count++] = (struct candidate){r->N,
-                                        r->D,
-                                        q ? r->E : -1.0,
-                                        q ? r->M : -1.0,
-                                        q ? r->block : -1.0,
-                                        isnan(r->lr) ? 0.0 : r->lr,
-                                        isnan(r->batch_tokens) ? 0.0 : r->batch_tokens,
-                                        r->loss,
-                                        i,
-                                        0};
-    }
-    qsort(c, count, sizeof *c, by_everything);
-    drop_in_groups(law, c, count, window > 0.0 ? window : HUGE_VAL, runs->lacks_status, why);
-
-    for (size_t i = 0; i < runs->count; i++)
-        if (why[i].why[0] == '\0') place[i] = problem->count++;
-    code = list_left_out(runs, why, problem->count, left, err);
-    if (code != FPL_OK) goto done;
-    if (problem->count == 0) {
+    struct fpl_left_out *why = calloc(runs->count + 1, sizeof *why);
+    double *target = targets_of(law, runs);
+    enum fpl_code code = why != NULL && target != NULL
+                             ? check_columns(law, runs, target, err)
+                             : fpl_fail(err, FPL_SYSTEM, "out of memory for %zu runs", runs->count);
+    if (code == FPL_OK)
+        code = (law->use & FPL_CURVES) != 0 ? fpl_rows_of_curves(law, runs, problem, why, err)
+                                            : select_runs(law, runs, target, window, problem, why, err);
+    if (code == FPL_OK) code = list_left_out(runs, why, problem->count, left, err);
+    if (code == FPL_OK && problem->count == 0)
         code = fpl_fail(err, FPL_INVALID, "%s: %s: no run can be used; of run %s: %s", runs->source,
                         law->name, left->item[0].run, left->item[0].why);
-        goto done;
-    }
-    problem->row = calloc(problem->count, sizeof *problem->row);
-    if (problem->row == NULL) {
-        code = fpl_fail(err, FPL_SYSTEM, "out of memory for %zu runs", problem->count);
-        goto done;
-    }
-    fill_rows(problem, runs, c, count, place);
-    set_parameters(problem);
-    if ((law->use & FPL_NEED_FORMAT) != 0 && !problem->active[law->penalty_at])
+    if (code == FPL_OK && (law->use & FPL_NEED_FORMAT) != 0 && !problem->active[law->penalty_at])
         code = fpl_fail(err, FPL_INVALID, "%s: %s: none of the %zu runs that can be used is quantized",
                         runs->source, law->name, problem->count);
-done:
+    if (code == FPL_OK) code = check_alike(problem, runs, err);
     if (code != FPL_OK) fpl_problem_free(problem);
     free(why);
-    free(c);
-    free(place);
+    free(target);
     return code;
 }

@@ -26,13 +26,15 @@ static const struct fpl_law_param params[PARAMS] = {
     {"batch_D", "", -10.0, 10.0, 1.0, 0.0, 0.0, 0, "its exponent of data size"},
 };
 
-static void publish(const double *t, const struct fpl_centre *c, double *p) {
+static void publish(const struct fpl_law *law, const double *t, const struct fpl_centre *c, double *p) {
+    (void)law;
     for (int j = 0; j < PARAMS; j++) p[j] = t[j];
     p[LR_C] = exp(t[LR_C] - t[LR_N] * c->n - t[LR_D] * c->d);
     p[BATCH_C] = exp(t[BATCH_C] - t[BATCH_N] * c->n - t[BATCH_D] * c->d);
 }
 
-static void internal(const double *p, const struct fpl_centre *c, double *t) {
+static void internal(const struct fpl_law *law, const double *p, const struct fpl_centre *c, double *t) {
+    (void)law;
     for (int j = 0; j < PARAMS; j++) t[j] = p[j];
     t[LR_C] = log(p[LR_C]) + p[LR_N] * c->n + p[LR_D] * c->d;
     t[BATCH_C] = log(p[BATCH_C]) + p[BATCH_N] * c->n + p[BATCH_D] * c->d;
@@ -48,11 +50,14 @@ static double power(const double *t, int at_param, const struct fpl_law_at *at, 
     return t[at_param] + t[at_param + 1] * at->n + t[at_param + 2] * at->d;
 }
 
-static double log_lr(const double *t, const struct fpl_law_at *at, double *grad) {
+static double log_lr(const struct fpl_law *law, const double *t, const struct fpl_law_at *at, double *grad) {
+    (void)law;
     return power(t, LR_C, at, grad);
 }
 
-static double log_batch(const double *t, const struct fpl_law_at *at, double *grad) {
+static double log_batch(const struct fpl_law *law, const double *t, const struct fpl_law_at *at,
+                        double *grad) {
+    (void)law;
     return power(t, BATCH_C, at, grad);
 }
 
@@ -93,6 +98,8 @@ const struct fpl_law fpl_law_steplaw = {
     .log_lr = log_lr,
     .log_batch = log_batch,
     .start = start,
+    .takes = fpl_takes_optima,
+    .cell_keys = 2,
     .presets = presets,
     .preset_count = 3,
 };

@@ -46,6 +46,21 @@ struct fpl_model {
 
     /* operands: host [L][FPL_LINEARS][FPL_SLOTS][R], then identity [R] */
     struct fpl_operand *operand, *identity;
+    struct fpl_operand *masked;               /* host [R]: of the call at hand */
+    struct fpl_accumulator_plan *accumulator; /* host [L][FPL_RECIPE_ROLES][R] */
+    int *clips, any_clips;                    /* host [L][R]: gradients under the clip mask */
+
+    /* state.c: host [L][FPL_ATTN_SLOTS][R] and [FPL_OPT_SLOTS][R]; whether any replica needs them */
+    struct fpl_operand *attention, *optimizer;
+    int quantizes_attention, quantizes_state[FPL_OPT_SLOTS];
+    struct fpl_delay *delays; /* host [delay_count] */
+    int delay_count;
+    size_t delay_size; /* floats of m->delay, device */
+    float *delay;
+    int observing;                   /* the call at hand is training, not evaluation */
+    uint32_t step;                   /* of the last backward call */
+    struct fpl_diagnosis *diagnosis; /* host [L][FPL_MODEL_OPERANDS][R]; NULL: never asked for */
+    int diagnosing;
 
     /* device buffers, all kept in owned[] */
     fpl_real *cosines, *sines;           /* [T, D/2] */
@@ -65,6 +80,35 @@ struct fpl_model {
 
 /* O and I of a block's linear layer. */
 void fpl_linear_shape(const struct fpl_model_shape *s, enum fpl_linear linear, int64_t *O, int64_t *I);
+
+/* linear.c: operands and accumulators of every layer; y[R, n, O] = Q(x)[R, n, I] Q(w)^T;
+ * dw[R, O, I] (+)= Q(dy)^T Q(x), then dx[R, n, I] = Q(dy)[R, n, O] Q(w); the head's products,
+ * with identity operands. */
+enum fpl_code fpl_operands_init(struct fpl_model *m, const struct fpl_model_replica *replicas,
+                                struct fpl_error *err);
+void fpl_linear_forward(struct fpl_model *m, const struct fpl_batch *b, int64_t layer, enum fpl_linear linear,
+                        const fpl_real *x, fpl_real *y);
+void fpl_linear_backward(struct fpl_model *m, const struct fpl_batch *b, int64_t layer,
+                         enum fpl_linear linear, const fpl_real *dy, const fpl_real *x, fpl_real *dx,
+                         int accumulate);
+void fpl_head_product(struct fpl_model *m, const struct fpl_batch *b, enum fpl_role role, const fpl_real *a,
+                      const fpl_real *second, fpl_real *out, int accumulate);
+
+/* state.c: attention's and the optimizer's operands and delayed scaling; after fpl_operands_init. */
+enum fpl_code fpl_state_init(struct fpl_model *m, const struct fpl_model_replica *replicas,
+                             struct fpl_error *err);
+/* Attention's operands in this call; NULL where nothing is quantized. */
+const struct fpl_attention *fpl_attention_operands(struct fpl_model *m, const struct fpl_batch *b,
+                                                   int64_t layer, struct fpl_attention *out);
+/* Initial weights, a host copy of the flat buffer, through the master weights' quantizers. */
+enum fpl_code fpl_round_initial(const struct fpl_model *m, fpl_real *all, struct fpl_error *err);
+
+/* diagnose.c: no-ops unless m->diagnosing. */
+void fpl_diagnose_product(struct fpl_model *m, const struct fpl_batch *b, int64_t layer,
+                          enum fpl_linear linear, const struct fpl_gemm *g);
+struct fpl_diagnosis *fpl_attention_diagnosis(struct fpl_model *m, int64_t layer);
+
+extern const char *const fpl_linear_names[FPL_LINEARS];
 
 /* parameters.c: the table of tensors (host only), then their initial values. */
 enum fpl_code fpl_parameters_layout(struct fpl_model *m, struct fpl_error *err);

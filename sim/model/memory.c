@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../formats/random.h"
 #include "../base/detmath.h"
 #include "internal.h"
 
@@ -93,32 +92,6 @@ static enum fpl_code init_rotary(struct fpl_model *m, struct fpl_error *err) {
     return FPL_OK;
 }
 
-/* Every operand of every layer and replica; step and element are set at each call. */
-static enum fpl_code init_operands(struct fpl_model *m, const struct fpl_model_replica *replicas,
-                                   struct fpl_error *err) {
-    const int R = m->shape.R;
-    const size_t slots = (size_t)m->shape.layers * FPL_LINEARS * FPL_SLOTS;
-    const struct fpl_quantizer none = {.identity = 1};
-    m->operand = calloc(slots * (size_t)R, sizeof *m->operand);
-    m->identity = calloc((size_t)R, sizeof *m->identity);
-    if (m->operand == NULL || m->identity == NULL)
-        return fpl_fail(err, FPL_SYSTEM, "model: no memory for %zu operands", slots * (size_t)R);
-    for (int r = 0; r < R; r++) {
-        struct fpl_quantizer_plan plans[FPL_SLOTS];
-        fpl_recipe_lower(replicas[r].recipe, plans);
-        fpl_quantizer_lower(&none, NULL, &m->identity[r].plan);
-        for (size_t i = 0; i < slots; i++) {
-            const uint32_t slot = (uint32_t)(i % FPL_SLOTS), linear = (uint32_t)(i / FPL_SLOTS % FPL_LINEARS);
-            const uint32_t layer = (uint32_t)(i / FPL_SLOTS / FPL_LINEARS);
-            struct fpl_operand *o = &m->operand[i * (size_t)R + (size_t)r];
-            o->plan = plans[slot];
-            o->at.seed = replicas[r].seed;
-            o->at.stream = fpl_rounding_stream(layer, linear, slot);
-        }
-    }
-    return FPL_OK;
-}
-
 static enum fpl_code check_shape(const struct fpl_model_shape *s, struct fpl_error *err) {
     const int64_t limit = (int64_t)1 << 24; /* products of three sizes stay far below 2^63 */
     const int64_t sizes[] = {s->R,   s->layers, s->width, s->heads,
@@ -158,7 +131,8 @@ enum fpl_code fpl_model_create(const struct fpl_model_shape *shape, const struct
     if (code == FPL_OK) take_all(m);
     if (code == FPL_OK) code = kernels->check(dev, err);
     if (code == FPL_OK) code = init_rotary(m, err);
-    if (code == FPL_OK) code = init_operands(m, replicas, err);
+    if (code == FPL_OK) code = fpl_operands_init(m, replicas, err);
+    if (code == FPL_OK) code = fpl_state_init(m, replicas, err);
     if (code == FPL_OK) code = fpl_parameters_init(m, err);
     if (code == FPL_OK) code = kernels->check(dev, err);
     if (code == FPL_OK)
@@ -179,5 +153,12 @@ void fpl_model_destroy(struct fpl_model *m) {
     free(m->offsets);
     free(m->operand);
     free(m->identity);
+    free(m->masked);
+    free(m->accumulator);
+    free(m->clips);
+    free(m->attention);
+    free(m->optimizer);
+    free(m->delays);
+    free(m->diagnosis);
     free(m);
 }

@@ -4,10 +4,6 @@
  * computed (delta) to the stream it reads and keeps the sum, h = x + delta, for its own
  * backward pass.  Backward, dh is the gradient of the stream, updated in place; each norm
  * adds its own path to it.
- *
- * Random bits of stochastic rounding: an operand's element 0 is the first row of this
- * micro-batch in the tensor of the whole step, so that dividing a step into micro-batches
- * leaves them unchanged; weights always start at 0.
  */
 #include "internal.h"
 
@@ -25,94 +21,6 @@ void fpl_model_nonfinite(struct fpl_model *m, int64_t *count) {
     m->k->download(m->dev, count, m->nonfinite, (size_t)m->shape.R * sizeof *count);
 }
 
-void fpl_model_gradient_norm(struct fpl_model *m, double *sqnorm) {
-    m->k->sqnorm(m->dev, m->shape.R, m->segment, m->parameter_count, m->state.gradients, m->sqnorm);
-    m->k->download(m->dev, sqnorm, m->sqnorm, (size_t)m->shape.R * sizeof *sqnorm);
-}
-
-void fpl_model_update(struct fpl_model *m, struct fpl_adamw *a) {
-    a->R = m->shape.R;
-    a->sqnorm = m->sqnorm;
-    m->k->adamw(m->dev, a, m->segment, m->parameter_count, m->state.parameters, m->state.gradients,
-                m->state.moment1, m->state.moment2);
-    fpl_model_changed(m);
-}
-
-/* ---- linear layers -------------------------------------------------------------------------- */
-
-/* Operands [R] of a slot, told where this micro-batch starts: row_elements = columns of the
- * tensor, 0 for weights. */
-static const struct fpl_operand *operands(struct fpl_model *m, int64_t layer, enum fpl_linear linear,
-                                          enum fpl_slot slot, const struct fpl_batch *b,
-                                          int64_t row_elements) {
-    const int R = m->shape.R;
-    struct fpl_operand *o = &m->operand[((layer * FPL_LINEARS + (int)linear) * FPL_SLOTS + (int)slot) * R];
-    for (int r = 0; r < R; r++) {
-        o[r].at.step = b->step;
-        o[r].at.element = (uint64_t)(b->first_row * row_elements);
-    }
-    return o;
-}
-
-/* y[R, n, O] = Q(x)[R, n, I] Q(w)^T */
-static void linear_forward(struct fpl_model *m, const struct fpl_batch *b, int64_t layer,
-                           enum fpl_linear linear, const fpl_real *x, fpl_real *y) {
-    struct fpl_gemm g = {.role = FPL_FORWARD, .R = m->shape.R, .n = b->sequences * m->shape.seq};
-    fpl_linear_shape(&m->shape, linear, &g.O, &g.I);
-    g.a = x;
-    g.b = m->state.parameters + m->offsets[layer].linear[linear];
-    g.out = y;
-    g.qa = operands(m, layer, linear, FPL_FWD_X, b, g.I);
-    g.qb = operands(m, layer, linear, FPL_FWD_W, b, 0);
-    g.weights_version = m->version;
-    g.nonfinite = m->nonfinite;
-    m->k->gemm(m->dev, &g);
-}
-
-/* dw[R, O, I] (+)= Q(dy)^T Q(x), then dx[R, n, I] = Q(dy)[R, n, O] Q(w) */
-static void linear_backward(struct fpl_model *m, const struct fpl_batch *b, int64_t layer,
-                            enum fpl_linear linear, const fpl_real *dy, const fpl_real *x, fpl_real *dx,
-                            int accumulate) {
-    const int64_t offset = m->offsets[layer].linear[linear];
-    struct fpl_gemm g = {.role = FPL_WGRAD, .R = m->shape.R, .n = b->sequences * m->shape.seq};
-    fpl_linear_shape(&m->shape, linear, &g.O, &g.I);
-    g.weights_version = m->version;
-    g.nonfinite = m->nonfinite;
-    g.a = dy;
-    g.b = x;
-    g.out = m->state.gradients + offset;
-    g.accumulate = accumulate;
-    g.qa = operands(m, layer, linear, FPL_WGRAD_DY, b, g.O);
-    g.qb = operands(m, layer, linear, FPL_WGRAD_X, b, g.I);
-    m->k->gemm(m->dev, &g);
-
-    g.role = FPL_DGRAD;
-    g.b = m->state.parameters + offset;
-    g.out = dx;
-    g.accumulate = 0;
-    g.qa = operands(m, layer, linear, FPL_DGRAD_DY, b, g.O);
-    g.qb = operands(m, layer, linear, FPL_DGRAD_W, b, 0);
-    m->k->gemm(m->dev, &g);
-}
-
-/* The head: identity operands. */
-static void head_product(struct fpl_model *m, const struct fpl_batch *b, enum fpl_role role,
-                         const fpl_real *a, const fpl_real *second, fpl_real *out, int accumulate) {
-    const struct fpl_gemm g = {.role = role,
-                               .R = m->shape.R,
-                               .n = b->sequences * m->shape.seq,
-                               .O = m->shape.vocab,
-                               .I = m->shape.width,
-                               .a = a,
-                               .b = second,
-                               .out = out,
-                               .accumulate = accumulate,
-                               .qa = m->identity,
-                               .qb = m->identity,
-                               .weights_version = m->version};
-    m->k->gemm(m->dev, &g);
-}
-
 /* ---- forward -------------------------------------------------------------------------------- */
 
 /* One block. x[R, n, C] is the stream, delta (NULL in block 0) what the block before adds
@@ -123,21 +31,22 @@ static void block_forward(struct fpl_model *m, const struct fpl_batch *b, int64_
     const struct fpl_kernels *k = m->k;
     const struct fpl_block_offsets *at = &m->offsets[layer];
     struct fpl_block_activations *a = &m->block[layer];
+    struct fpl_attention quantized;
     const fpl_real *w = m->state.parameters;
     const int R = s->R;
     const int64_t n = b->sequences * s->seq;
 
     k->rmsnorm_forward(m->dev, R, n, s->width, FPL_NORM_EPS, x, delta, w + at->attention_norm, a->h,
                        a->normed, a->rstd);
-    linear_forward(m, b, layer, FPL_QKV, a->normed, a->qkv);
+    fpl_linear_forward(m, b, layer, FPL_QKV, a->normed, a->qkv);
     k->attention_forward(m->dev, R, b->sequences, s->seq, s->heads, s->width / s->heads, m->cosines, m->sines,
-                         a->qkv, a->probs, a->attended);
-    linear_forward(m, b, layer, FPL_ATTENTION_OUT, a->attended, m->delta);
+                         a->qkv, a->probs, a->attended, fpl_attention_operands(m, b, layer, &quantized));
+    fpl_linear_forward(m, b, layer, FPL_ATTENTION_OUT, a->attended, m->delta);
     k->rmsnorm_forward(m->dev, R, n, s->width, FPL_NORM_EPS, a->h, m->delta, w + at->ffn_norm, a->h_ffn,
                        a->normed_ffn, a->rstd_ffn);
-    linear_forward(m, b, layer, FPL_GATE_UP, a->normed_ffn, a->gate_up);
+    fpl_linear_forward(m, b, layer, FPL_GATE_UP, a->normed_ffn, a->gate_up);
     k->swiglu_forward(m->dev, R, n, s->ffn, a->gate_up, a->activated);
-    linear_forward(m, b, layer, FPL_DOWN, a->activated, m->delta);
+    fpl_linear_forward(m, b, layer, FPL_DOWN, a->activated, m->delta);
 }
 
 static void run_forward(struct fpl_model *m, const struct fpl_batch *b, double *losses, fpl_real *dlogits) {
@@ -155,16 +64,20 @@ static void run_forward(struct fpl_model *m, const struct fpl_batch *b, double *
     for (int64_t l = 1; l < s->layers; l++) block_forward(m, b, l, m->block[l - 1].h_ffn, m->delta);
     k->rmsnorm_forward(m->dev, R, n, s->width, FPL_NORM_EPS, m->block[s->layers - 1].h_ffn, m->delta,
                        w + m->final_norm, m->h_final, m->normed_final, m->rstd_final);
-    head_product(m, b, FPL_FORWARD, m->normed_final, w + m->head, m->logits, 0);
+    fpl_head_product(m, b, FPL_FORWARD, m->normed_final, w + m->head, m->logits, 0);
     k->cross_entropy(m->dev, R, n, s->vocab, m->logits, m->targets, b->scale, m->losses, dlogits);
     k->download(m->dev, losses, m->losses, rows * sizeof *losses);
 }
 
 void fpl_model_evaluate(struct fpl_model *m, const struct fpl_batch *batch, double *losses) {
+    const int diagnosing = m->diagnosing;
+    m->observing = m->diagnosing = 0;
     run_forward(m, batch, losses, NULL);
+    m->diagnosing = diagnosing;
 }
 
 void fpl_model_forward(struct fpl_model *m, const struct fpl_batch *batch, double *losses) {
+    m->observing = 1;
     run_forward(m, batch, losses, m->logits);
 }
 
@@ -176,20 +89,22 @@ static void block_backward(struct fpl_model *m, const struct fpl_batch *b, int64
     const struct fpl_kernels *k = m->k;
     const struct fpl_block_offsets *at = &m->offsets[layer];
     const struct fpl_block_activations *a = &m->block[layer];
+    struct fpl_attention quantized;
     const fpl_real *w = m->state.parameters;
     fpl_real *g = m->state.gradients;
     const int R = s->R;
     const int64_t n = b->sequences * s->seq;
 
-    linear_backward(m, b, layer, FPL_DOWN, m->dh, a->activated, m->dactivated, accumulate);
+    fpl_linear_backward(m, b, layer, FPL_DOWN, m->dh, a->activated, m->dactivated, accumulate);
     k->swiglu_backward(m->dev, R, n, s->ffn, a->gate_up, m->dactivated, m->dgate_up);
-    linear_backward(m, b, layer, FPL_GATE_UP, m->dgate_up, a->normed_ffn, m->dnormed, accumulate);
+    fpl_linear_backward(m, b, layer, FPL_GATE_UP, m->dgate_up, a->normed_ffn, m->dnormed, accumulate);
     k->rmsnorm_backward(m->dev, R, n, s->width, m->dnormed, a->h_ffn, w + at->ffn_norm, a->rstd_ffn, m->dh,
                         m->dh, g + at->ffn_norm);
-    linear_backward(m, b, layer, FPL_ATTENTION_OUT, m->dh, a->attended, m->dattended, accumulate);
+    fpl_linear_backward(m, b, layer, FPL_ATTENTION_OUT, m->dh, a->attended, m->dattended, accumulate);
     k->attention_backward(m->dev, R, b->sequences, s->seq, s->heads, s->width / s->heads, m->cosines,
-                          m->sines, a->qkv, a->probs, m->dattended, m->dqkv);
-    linear_backward(m, b, layer, FPL_QKV, m->dqkv, a->normed, m->dnormed, accumulate);
+                          m->sines, a->qkv, a->probs, m->dattended, m->dqkv,
+                          fpl_attention_operands(m, b, layer, &quantized));
+    fpl_linear_backward(m, b, layer, FPL_QKV, m->dqkv, a->normed, m->dnormed, accumulate);
     k->rmsnorm_backward(m->dev, R, n, s->width, m->dnormed, a->h, w + at->attention_norm, a->rstd, m->dh,
                         m->dh, g + at->attention_norm);
 }
@@ -202,9 +117,10 @@ void fpl_model_backward(struct fpl_model *m, const struct fpl_batch *batch, int 
     const int R = s->R;
     const int64_t n = batch->sequences * s->seq;
 
+    m->step = batch->step;
     if (!accumulate) k->zero(m->dev, g, (size_t)m->summed * sizeof *g);
-    head_product(m, batch, FPL_WGRAD, m->logits, m->normed_final, g + m->head, accumulate);
-    head_product(m, batch, FPL_DGRAD, m->logits, w + m->head, m->dnormed, 0);
+    fpl_head_product(m, batch, FPL_WGRAD, m->logits, m->normed_final, g + m->head, accumulate);
+    fpl_head_product(m, batch, FPL_DGRAD, m->logits, w + m->head, m->dnormed, 0);
     k->rmsnorm_backward(m->dev, R, n, s->width, m->dnormed, m->h_final, w + m->final_norm, m->rstd_final,
                         NULL, m->dh, g + m->final_norm);
     for (int64_t l = s->layers - 1; l >= 0; l--) block_backward(m, batch, l, accumulate);

@@ -89,12 +89,17 @@ void fpl_model_forward(struct fpl_model *m, const struct fpl_batch *batch, doubl
  * step, old gradients are replaced; 1: added to. */
 void fpl_model_backward(struct fpl_model *m, const struct fpl_batch *batch, int accumulate);
 
-/* Squared norms of all gradients, host [R]. */
+/* Squared norms of all gradients, host [R], after these went through the recipe's format for
+ * gradients (kernels.h, struct fpl_adamw), in place: once per step. */
 void fpl_model_gradient_norm(struct fpl_model *m, double *sqnorm);
 
 /* One AdamW step.  a->sqnorm and a->R are filled in here; fpl_model_gradient_norm of the same
- * gradients must come before it. */
+ * gradients must come before it.  Ends the step for delayed scaling. */
 void fpl_model_update(struct fpl_model *m, struct fpl_adamw *a);
+
+/* Whether an update may itself meet non-finite inputs: some replica's moments or master weights
+ * are quantized. */
+int fpl_model_rounds_state(const struct fpl_model *m);
 
 /* Non-finite inputs of quantized operands since creation, host [R]. */
 void fpl_model_nonfinite(struct fpl_model *m, int64_t *count);
@@ -110,6 +115,23 @@ struct fpl_model_state {
     size_t elements;
 };
 struct fpl_model_state fpl_model_state(const struct fpl_model *m);
+
+/* State of delayed scaling: device memory, `count` floats (0: none). */
+float *fpl_model_delay(const struct fpl_model *m, size_t *count);
+
+/* ---- diagnoses -------------------------------------------------------------------------------- */
+
+/* Quantized operands of a block: FPL_SLOTS of each linear layer, linear layer outermost, then
+ * enum fpl_attention_slot.  Names: "qkv.fwd.x", "down.wgrad.dy", "attention.scores.q", ... */
+enum { FPL_MODEL_OPERANDS = FPL_LINEARS * FPL_SLOTS + FPL_ATTN_SLOTS };
+void fpl_model_operand_name(int operand, char *buf, size_t size);
+
+/* on: forward and backward calls from now on (not evaluations) measure their operands, from zero;
+ * off: they do not, what was measured stays. */
+enum fpl_code fpl_model_diagnose(struct fpl_model *m, int on, struct fpl_error *err);
+/* NULL: not measured (high precision, or never on).  Lives until the next fpl_model_diagnose. */
+const struct fpl_diagnosis *fpl_model_diagnosis(const struct fpl_model *m, int64_t layer, int operand,
+                                                int replica);
 
 /* Tell the model that the parameters were written from outside. */
 void fpl_model_changed(struct fpl_model *m);

@@ -25,7 +25,7 @@
 #define HEAD_STREAM 1u
 #define BLOCK_STREAM 2u
 
-static const char *const linear_names[FPL_LINEARS] = {"qkv", "attention_out", "gate_up", "down"};
+const char *const fpl_linear_names[FPL_LINEARS] = {"qkv", "attention_out", "gate_up", "down"};
 
 void fpl_linear_shape(const struct fpl_model_shape *s, enum fpl_linear linear, int64_t *O, int64_t *I) {
     switch (linear) {
@@ -54,7 +54,7 @@ static int64_t add(struct fpl_model *m, int64_t layer, const char *name, int64_t
         snprintf(p->name, sizeof p->name, "block%lld.%s", (long long)layer, name);
     p->rows = rows;
     p->cols = cols;
-    p->segment = (struct fpl_segment){.offset = *end, .size = rows * cols, .decay = rows > 1};
+    p->segment = (struct fpl_segment){.offset = *end, .size = rows * cols, .decay = rows > 1, .cols = cols};
     m->segment[m->parameter_count++] = p->segment;
     *end += (m->shape.R * rows * cols + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     return p->segment.offset;
@@ -81,7 +81,7 @@ enum fpl_code fpl_parameters_layout(struct fpl_model *m, struct fpl_error *err) 
         for (int i = 0; i < FPL_LINEARS; i++) {
             int64_t O, I;
             fpl_linear_shape(s, (enum fpl_linear)i, &O, &I);
-            m->offsets[l].linear[i] = add(m, l, linear_names[i], O, I, &end);
+            m->offsets[l].linear[i] = add(m, l, fpl_linear_names[i], O, I, &end);
         }
     m->head = add(m, -1, "head", s->vocab, s->width, &end);
     m->state.elements = (size_t)end;
@@ -129,8 +129,9 @@ enum fpl_code fpl_parameters_init(struct fpl_model *m, struct fpl_error *err) {
             init_matrix(m, all, m->offsets[l].linear[i], O * I, writes_stream ? residual : std,
                         BLOCK_STREAM + (uint32_t)l * FPL_LINEARS + (uint32_t)i);
         }
+    const enum fpl_code code = fpl_round_initial(m, all, err);
     m->k->upload(m->dev, m->state.parameters, all, bytes);
     free(all);
     fpl_model_changed(m);
-    return FPL_OK;
+    return code;
 }

@@ -18,6 +18,8 @@ int store_sql(struct fpl_store *s, const char *sql);
 /* First column of the first row. */
 int store_integer(struct fpl_store *s, const char *sql, int64_t *out);
 void store_bind_text(sqlite3_stmt *q, int column, const char *text);
+/* Replace a run's diagnoses (JSON text; NULL: it has none) inside the open transaction. */
+int store_diagnoses(struct fpl_store *s, const char *run, const char *points);
 /* One prepared statement as one transaction. */
 enum fpl_code store_commit(struct fpl_store *s, sqlite3_stmt *q, const char *doing, struct fpl_error *err);
 

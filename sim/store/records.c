@@ -76,23 +76,41 @@ static void bind_record(sqlite3_stmt *q, const struct fpl_record *r, const struc
     store_bind_text(q, 18, hash);
 }
 
-enum fpl_code fpl_store_put(struct fpl_store *s, const struct fpl_record *r, struct fpl_error *err) {
+/* A record and its diagnoses, in one transaction. */
+static enum fpl_code put_texts(struct fpl_store *s, const struct fpl_record *r, const struct described *d,
+                               const char *json, const char *points, struct fpl_error *err) {
     static const char sql[] = "INSERT OR REPLACE INTO runs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
+    sqlite3_stmt *q = NULL;
+    int rc = store_sql(s, "BEGIN IMMEDIATE");
+    if (rc == SQLITE_OK) rc = store_prepare(s, sql, &q);
+    if (rc == SQLITE_OK) {
+        bind_record(q, r, d, json);
+        rc = sqlite3_step(q);
+        if (rc == SQLITE_DONE) rc = SQLITE_OK;
+    }
+    sqlite3_finalize(q);
+    if (rc == SQLITE_OK) rc = store_diagnoses(s, r->id, points);
+    if (rc == SQLITE_OK) rc = store_sql(s, "COMMIT");
+    if (rc == SQLITE_OK) return FPL_OK;
+    const enum fpl_code code = store_error(s, rc, "storing a run", err);
+    store_sql(s, "ROLLBACK");
+    return code;
+}
+
+enum fpl_code fpl_store_put(struct fpl_store *s, const struct fpl_record *r, struct fpl_error *err) {
     struct described d;
     enum fpl_code code = describe(r, &d, err);
     if (code != FPL_OK) return code;
-    char *json = fpl_record_to_json(r);
-    if (json == NULL) return fpl_fail(err, FPL_SYSTEM, "%s: out of memory", s->path);
-    sqlite3_stmt *q = NULL;
-    int rc = store_prepare(s, sql, &q);
-    if (rc == SQLITE_OK) {
-        bind_record(q, r, &d, json);
-        code = store_commit(s, q, "storing a run", err);
-    } else {
-        code = store_error(s, rc, "storing a run", err);
-    }
-    sqlite3_finalize(q);
+    struct fpl_record bare = *r; /* diagnoses have a place of their own (diagnoses.c) */
+    bare.diagnosis_count = 0;
+    char *json = fpl_record_to_json(&bare), *points = NULL;
+    if (r->diagnosis_count > 0) points = fpl_diagnosis_to_text(r->diagnosis, r->diagnosis_count);
+    if (json == NULL || (r->diagnosis_count > 0 && points == NULL))
+        code = fpl_fail(err, FPL_SYSTEM, "%s: out of memory", s->path);
+    else
+        code = put_texts(s, r, &d, json, points, err);
     free(json);
+    free(points);
     return code;
 }
 
@@ -139,6 +157,9 @@ enum fpl_code fpl_store_get(struct fpl_store *s, const char *id, struct fpl_reco
     else
         code = store_error(s, rc, "reading a run", err);
     sqlite3_finalize(q);
+    if (code != FPL_OK) return code;
+    code = fpl_store_diagnoses(s, id, &r->diagnosis, &r->diagnosis_count, err);
+    if (code != FPL_OK) fpl_record_free(r);
     return code;
 }
 
@@ -148,7 +169,7 @@ static enum fpl_code fill_run(const struct fpl_record *r, struct fpl_run *run, s
     enum fpl_code code = describe(r, &d, err);
     if (code != FPL_OK) return code;
     const struct fpl_recipe_summary *p = &d.summary;
-    memset(run, 0, sizeof *run);
+    fpl_run_blank(run);
     snprintf(run->run, sizeof run->run, "%s", r->id);
     run->seed = d.config.seed;
     run->status = r->status;

@@ -1,8 +1,8 @@
 /* store.c - see store.h.
  *
- * Two tables.  `runs` has one row per record: the record itself as JSON (record.h) and, for
- * people with an SQLite shell and for quick questions, its scalars as columns; everything
- * that the program reads back as a result comes from the JSON.  `texts` holds small named
+ * Two tables, and a third where runs were diagnosed (diagnoses.c).  `runs` has one row per record: the record
+ * itself as JSON (record.h) and, for people with an SQLite shell and for quick questions, its scalars as
+ * columns; everything that the program reads back as a result comes from the JSON.  `texts` holds small named
  * texts.  The application id marks the file as ours, user_version is the schema's number.
  *
  * The rollback journal is chosen over the write-ahead log: it also works on network disks

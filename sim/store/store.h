@@ -28,6 +28,15 @@ int fpl_store_has(struct fpl_store *s, const char *id);
 enum fpl_code fpl_store_put(struct fpl_store *s, const struct fpl_record *r, struct fpl_error *err);
 enum fpl_code fpl_store_get(struct fpl_store *s, const char *id, struct fpl_record *r, struct fpl_error *err);
 
+/* A run's diagnoses (diagnosis.h), in order of step, layer, operand; count 0: it has none.  Free
+ * with fpl_diagnosis_free. */
+enum fpl_code fpl_store_diagnoses(struct fpl_store *s, const char *run, struct fpl_diagnosis_point **points,
+                                  int64_t *count, struct fpl_error *err);
+/* Every run that has diagnoses, sorted; what visit returns other than FPL_OK ends it. */
+enum fpl_code fpl_store_diagnosed(struct fpl_store *s,
+                                  enum fpl_code (*visit)(void *context, const char *run, struct fpl_error *err),
+                                  void *context, struct fpl_error *err);
+
 /* All records as a table, sorted by run. */
 enum fpl_code fpl_store_runs(struct fpl_store *s, struct fpl_runs *out, struct fpl_error *err);
 

@@ -15,6 +15,7 @@
 
 #include <jansson.h>
 
+#include "../base/codebooks.h"
 #include "../base/file.h"
 #include "../base/number.h"
 
@@ -128,6 +129,7 @@ static char *request_line(const struct session *x, const struct fpl_study_run *r
     directory_checkpoint(x, r->id, path, sizeof path);
     if (!failed) failed |= json_object_set(root, "options", options);
     if (!failed) failed |= json_object_set_new(root, "checkpoint", json_string(path));
+    if (!failed) failed |= json_object_set_new(root, "codebooks", fpl_codebooks_to_json(r->config.recipe));
     char *json = failed ? NULL : json_dumps(root, JSON_COMPACT);
     json_decref(options);
     json_decref(root);

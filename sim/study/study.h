@@ -83,6 +83,7 @@
 
 #include "../base/config.h"
 #include "../base/record.h"
+#include "../base/runs.h"
 #include "../train/train.h"
 
 #define FPL_STUDY_RUNS 20000 /* a larger study is refused */
@@ -193,10 +194,14 @@ struct fpl_worker_options {
 };
 
 /* Serve requests from standard input until it ends or a signal comes, one at a time:
- *   in    {"options": {key: value text, ...}, "checkpoint": path}
+ *   in    {"options": {key: value text, ...}, "checkpoint": path, "codebooks": {hash: values}}
  *   out   progress 0.25 | record JSON | error CODE one line | stopped
  * Returns FPL_STOPPED after a signal. */
 enum fpl_code fpl_study_serve(FILE *in, FILE *out, const struct fpl_worker_options *options,
                               struct fpl_error *err);
+
+struct fpl_store;
+/* The loss curves of a study's runs as a table for laws of whole trajectories (curves.c). */
+enum fpl_code fpl_study_curves(struct fpl_store *store, struct fpl_runs *out, struct fpl_error *err);
 
 #endif

@@ -17,6 +17,7 @@
 
 #include <jansson.h>
 
+#include "../base/codebooks.h"
 #include "internal.h"
 
 struct server {
@@ -40,6 +41,8 @@ static enum fpl_code read_request(const char *line, struct request *r, struct fp
     if (root == NULL) return fpl_fail(err, FPL_INVALID, "worker: request: %s", where.text);
     enum fpl_code code = FPL_OK;
     fpl_config_defaults(&r->config);
+    const json_t *codebooks = json_object_get(root, "codebooks");
+    if (codebooks != NULL) code = fpl_codebooks_from_json(codebooks, err);
     json_object_foreach(json_object_get(root, "options"), key, value) {
         const char *text = json_string_value(value);
         if (code == FPL_OK) code = fpl_config_set(&r->config, key, text != NULL ? text : "", err);

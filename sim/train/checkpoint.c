@@ -4,14 +4,15 @@
  *
  *   offset  bytes
  *        0      8  magic "FPLCKPT\n"
- *        8      4  version, 1
+ *        8      4  version, 2 (1 is read too: it has neither diagnoses nor delayed scaling)
  *       12      4  R
  *       16      8  size of the whole file
  *       24      8  size of the configurations
  *       32      8  size of the replicas' state
  *       40      8  elements of each flat buffer (parameters, moment 1, moment 2)
  *       48         configurations: R canonical texts, each ended by a zero byte
- *                  state: step, seconds, then each replica (replica_state() is the layout)
+ *                  state: step, seconds, then each replica (replica_state() is the layout), then
+ *                  what delayed scaling remembers
  *                  the three flat buffers, float32
  *   end-16     16  XXH128 of all before it
  *
@@ -31,7 +32,8 @@
 #include "../base/file.h"
 #include "trainer.h"
 
-#define VERSION 1u
+#define VERSION 2u
+#define OLDEST 1u
 #define HEADER 48u
 #define CHECKSUM 16u
 static const char magic[8] = {'F', 'P', 'L', 'C', 'K', 'P', 'T', '\n'};
@@ -45,6 +47,7 @@ struct codec {
     unsigned char *data;
     size_t at, size;
     int reading, failed;
+    unsigned version;
 };
 
 static void code_u64(struct codec *c, uint64_t *x) {
@@ -110,6 +113,41 @@ static void code_watch(struct codec *c, struct fpl_watch *w) {
     for (int64_t i = 0; i < w->points; i++) code_point(c, &w->curve[i]);
 }
 
+static void code_diagnosis(struct codec *c, struct fpl_diagnosis_point *p) {
+    int64_t *const counts[] = {&p->step, &p->layer, &p->elements, &p->nonfinite, &p->least, &p->bins};
+    double *const reals[] = {&p->sqnr_db, &p->underflow, &p->clipped, &p->amax};
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) code_i64(c, counts[i]);
+    for (size_t i = 0; i < sizeof reals / sizeof reals[0]; i++) code_double(c, reals[i]);
+    code_text(c, p->operand, sizeof p->operand);
+    if (c->reading) {
+        const int sound = !c->failed && p->bins >= 0 && (uint64_t)p->bins <= (c->size - c->at) / 8;
+        p->count = sound ? calloc((size_t)p->bins + 1, sizeof *p->count) : NULL;
+        if (p->count == NULL) {
+            c->failed = 1;
+            p->bins = 0;
+        }
+    }
+    for (int64_t i = 0; i < p->bins; i++) code_i64(c, &p->count[i]);
+}
+
+static void code_diagnoses(struct codec *c, struct fpl_replica *p) {
+    int64_t count = p->diagnosis_count;
+    code_i64(c, &count);
+    if (c->reading) {
+        p->diagnosis_count = 0;
+        if (count < 0 || (uint64_t)count > (c->size - c->at) / 112 ||
+            fpl_diagnosis_reserve(p, count, NULL) != FPL_OK) {
+            c->failed = 1;
+            return;
+        }
+    }
+    for (int64_t i = 0; i < count && !c->failed; i++) {
+        if (c->reading) memset(&p->diagnosis[i], 0, sizeof p->diagnosis[i]);
+        code_diagnosis(c, &p->diagnosis[i]);
+        p->diagnosis_count = i + 1;
+    }
+}
+
 static void replica_state(struct codec *c, struct fpl_replica *p) {
     int64_t status = (int64_t)p->status, evals = p->eval_count;
     code_i64(c, &status);
@@ -130,13 +168,7 @@ static void replica_state(struct codec *c, struct fpl_replica *p) {
         p->eval_count = evals;
     }
     for (int64_t i = 0; i < evals; i++) code_point(c, &p->eval[i]);
-}
-
-static void trainer_state(struct codec *c, struct fpl_trainer *t) {
-    code_i64(c, &t->step);
-    code_double(c, &t->seconds);
-    code_double(c, &t->train_seconds);
-    for (int r = 0; r < t->R; r++) replica_state(c, &t->replica[r]);
+    if (c->version >= 2 && !c->failed) code_diagnoses(c, p);
 }
 
 /* float32 between host and file order. */
@@ -148,6 +180,32 @@ static void order_floats(void *data, size_t count) {
     (void)data;
     (void)count;
 #endif
+}
+
+/* What delayed scaling remembers. */
+static void code_delay(struct codec *c, struct fpl_trainer *t) {
+    size_t count;
+    float *const device = fpl_model_delay(t->model, &count);
+    uint64_t stored = count;
+    code_u64(c, &stored);
+    if (stored != count || (c->data != NULL && (c->size - c->at) / 4 < count)) c->failed = 1;
+    if (c->failed || count == 0) return;
+    if (c->data != NULL && c->reading) {
+        order_floats(c->data + c->at, count);
+        t->k->upload(t->dev, device, c->data + c->at, 4 * count);
+    } else if (c->data != NULL) {
+        t->k->download(t->dev, c->data + c->at, device, 4 * count);
+        order_floats(c->data + c->at, count);
+    }
+    c->at += 4 * count;
+}
+
+static void trainer_state(struct codec *c, struct fpl_trainer *t) {
+    code_i64(c, &t->step);
+    code_double(c, &t->seconds);
+    code_double(c, &t->train_seconds);
+    for (int r = 0; r < t->R; r++) replica_state(c, &t->replica[r]);
+    if (c->version >= 2) code_delay(c, t);
 }
 
 /* ---- layout ------------------------------------------------------------------------------------ */
@@ -183,7 +241,7 @@ static void append_buffers(struct fpl_trainer *t, unsigned char *to) {
 }
 
 enum fpl_code fpl_checkpoint_write(struct fpl_trainer *t, const char *path, struct fpl_error *err) {
-    struct codec c = {0};
+    struct codec c = {.version = VERSION};
     trainer_state(&c, t);
     struct layout l = {.configurations = configurations_size(t),
                        .state = c.at,
@@ -196,7 +254,7 @@ enum fpl_code fpl_checkpoint_write(struct fpl_trainer *t, const char *path, stru
 
     memcpy(file, magic, sizeof magic);
     uint64_t version_and_R = VERSION | (uint64_t)t->R << 32;
-    c = (struct codec){.data = file, .size = l.total};
+    c = (struct codec){.data = file, .size = l.total, .version = VERSION};
     header(&c, &version_and_R, &l);
     for (int r = 0; r < t->R; r++) {
         const size_t size = strlen(t->replica[r].canonical) + 1;
@@ -241,9 +299,10 @@ static enum fpl_code check_file(const char *path, unsigned char *file, size_t si
         return fpl_fail(err, FPL_INVALID,
                         "%s: truncated checkpoint, it has %zu bytes; remove it to start anew", path, size);
     header(&c, version_and_R, l);
-    if ((*version_and_R & 0xffffffffu) != VERSION)
-        return fpl_fail(err, FPL_INVALID, "%s: checkpoint version %" PRIu64 ", this program reads %u", path,
-                        *version_and_R & 0xffffffffu, VERSION);
+    const uint64_t version = *version_and_R & 0xffffffffu;
+    if (version < OLDEST || version > VERSION)
+        return fpl_fail(err, FPL_INVALID, "%s: checkpoint version %" PRIu64 ", this program reads %u to %u",
+                        path, version, OLDEST, VERSION);
     if (l->total != size)
         return fpl_fail(err, FPL_INVALID,
                         "%s: %s checkpoint, it has %zu bytes and names %" PRIu64 "; remove it to start anew",
@@ -321,6 +380,7 @@ enum fpl_code fpl_checkpoint_read(struct fpl_trainer *t, const char *path, int *
     if (code == FPL_OK) code = check_configurations(t, path, file + HEADER, &l, version_and_R >> 32, err);
     if (code == FPL_OK) {
         struct codec c = {.data = file + HEADER + l.configurations, .size = l.state, .reading = 1};
+        c.version = (unsigned)(version_and_R & 0xffffffffu);
         trainer_state(&c, t);
         if (c.failed || c.at != l.state)
             code =

@@ -147,6 +147,7 @@ static void tear_down(struct fpl_trainer *t) {
     for (int r = 0; t->replica != NULL && r < t->R; r++) {
         free(t->replica[r].canonical);
         free(t->replica[r].eval);
+        fpl_diagnosis_free(t->replica[r].diagnosis, t->replica[r].diagnosis_count);
     }
     void *const buffers[] = {t->replica, t->inputs,    t->targets, t->losses, t->oracle, t->sum,
                              t->sqnorm,  t->nonfinite, t->lr,      t->decay,  t->active};
@@ -197,11 +198,31 @@ static double judge(struct fpl_trainer *t) {
     return shown;
 }
 
+/* Formats of the optimizer's state may meet what is not finite after the step was judged. */
+static void judge_update(struct fpl_trainer *t) {
+    fpl_model_nonfinite(t->model, t->nonfinite);
+    for (int r = 0; r < t->R; r++) {
+        struct fpl_replica *p = &t->replica[r];
+        const int64_t nonfinite = t->nonfinite[r] - p->counted;
+        p->counted = t->nonfinite[r];
+        if (p->status != FPL_RUN_OK || nonfinite == 0) continue;
+        p->nonfinite += nonfinite;
+        p->status = FPL_RUN_DIVERGED;
+        snprintf(p->why, sizeof p->why, "step %lld: %lld non-finite moments or master weights",
+                 (long long)p->steps, (long long)nonfinite);
+    }
+}
+
 static enum fpl_code train_step(struct fpl_trainer *t, double *loss, struct fpl_error *err) {
     const double begun = fpl_clock();
     const struct fpl_config *c = t->replica[0].config;
+    int diagnose = 0;
+    for (int r = 0; r < t->R; r++) diagnose |= fpl_diagnosis_is_due(t, r);
+    enum fpl_code code = fpl_model_diagnose(t->model, diagnose, err);
+    if (code != FPL_OK) return code;
     run_batch(t);
-    enum fpl_code code = t->k->check(t->dev, err);
+    code = t->k->check(t->dev, err);
+    if (code == FPL_OK && diagnose) code = fpl_diagnosis_keep(t, err);
     if (code != FPL_OK) return code;
     *loss = judge(t);
     for (int r = 0; r < t->R; r++) {
@@ -217,6 +238,7 @@ static enum fpl_code train_step(struct fpl_trainer *t, double *loss, struct fpl_
                           .clip = c->clip,
                           .active = t->active};
     fpl_model_update(t->model, &a);
+    if (fpl_model_rounds_state(t->model)) judge_update(t);
     t->step++;
     t->train_seconds += fpl_clock() - begun;
     return t->k->check(t->dev, err);
@@ -362,6 +384,10 @@ static void fill_run(const struct fpl_trainer *t, struct fpl_replica *p, struct 
     r->eval = p->eval;
     r->eval_count = p->eval_count;
     p->eval = NULL;
+    r->diagnosis = p->diagnosis;
+    r->diagnosis_count = p->diagnosis_count;
+    p->diagnosis = NULL;
+    p->diagnosis_count = 0;
 }
 
 static enum fpl_code fill_record(struct fpl_trainer *t, struct fpl_replica *p,

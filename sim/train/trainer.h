@@ -22,6 +22,8 @@ struct fpl_replica {
     struct fpl_watch watch;
     struct fpl_point *eval;
     int64_t eval_count, eval_room;
+    struct fpl_diagnosis_point *diagnosis;
+    int64_t diagnosis_count, diagnosis_room;
     struct fpl_evaluation last;
 };
 
@@ -64,5 +66,10 @@ enum fpl_code fpl_checkpoint_read(struct fpl_trainer *t, const char *path, int *
 
 /* Room for one more evaluation on the way. */
 enum fpl_code fpl_replica_reserve(struct fpl_replica *p, int64_t count, struct fpl_error *err);
+
+/* diagnose.c: whether the step at hand is diagnosed for a replica; its points, after the batch. */
+int fpl_diagnosis_is_due(const struct fpl_trainer *t, int replica);
+enum fpl_code fpl_diagnosis_keep(struct fpl_trainer *t, struct fpl_error *err);
+enum fpl_code fpl_diagnosis_reserve(struct fpl_replica *p, int64_t count, struct fpl_error *err);
 
 #endif

@@ -24,11 +24,17 @@ grep -q 'tokens/s' "$work/table" || fail "no table"
 grep -q '<testsuite ' "$work/ok.xml" || fail "no JUnit report"
 if grep -q '<failure' "$work/ok.xml"; then fail "JUnit report of a good run has failures"; fi
 
+# one part alone, compared with its own rows
+"$FPLAW" bench --quick --suite quantizers --baseline "$work/first.json" --tolerance 1 >"$work/table" 2>"$work/err" ||
+    fail "a part alone differs: $(cat "$work/err")"
+grep -q '^turn ' "$work/table" || fail "no transposing row"
+if grep -q '^step' "$work/table"; then fail "--suite ran other parts"; fi
+
 # another instruction set, the same bits
 FPLAW_SIMD=avx2 "$FPLAW" bench --quick --baseline "$work/first.json" --tolerance 1 >/dev/null 2>"$work/err" ||
     fail "avx2: $(cat "$work/err")"
 
-sed '0,/"bits": "[0-9a-f]\{32\}"/s//"bits": "00000000000000000000000000000000"/;s/quantize bf16/quantize gone/' \
+sed '0,/"bits": "[0-9a-f]\{32\}"/s//"bits": "00000000000000000000000000000000"/;s/"quantize bf16"/"quantize gone"/' \
     "$work/first.json" >"$work/other.json"
 status=0
 "$FPLAW" bench --quick --baseline "$work/other.json" --tolerance 1 --junit "$work/bad.xml" >/dev/null 2>"$work/err" || status=$?
@@ -47,4 +53,6 @@ echo '{"schema":"fplaw-bench/1","rows":[{}]}' >"$work/bad.json"
 refuse --baseline "$work/bad.json"
 refuse --baseline "$work/none.json"
 refuse --tolerance much
+refuse --suite quantisers
+refuse --suite quantizers,quantizers,
 refuse --junit "$work/x.xml"

@@ -1,5 +1,5 @@
 # The rules of the source tree that a compiler does not check: includes point one way
-# (formats <- kernels <- sim, and base <- data, train, store <- law <- study <- report <- cli
+# (formats <- kernels <- sim, and base <- data, train, store <- law <- study, plan <- report <- cli
 # inside sim), no fast-math flag, only the command line prints or exits, no unfinished marks.
 set -eu
 cd "$SOURCE"
@@ -19,11 +19,13 @@ allowed() {
 allowed formats '^formats/'
 allowed kernels '^(formats|kernels)/' 3
 allowed sim/base '^(formats|sim/base)/'
+allowed sim/tensor '^(formats|kernels|sim/base|sim/tensor)/'
 allowed sim/data '^(formats|sim/base|sim/data)/'
 allowed sim/model '^(formats|kernels|sim/base|sim/model)/'
 allowed sim/train '^(formats|kernels|sim/base|sim/data|sim/model|sim/train)/'
 allowed sim/store '^(formats|sim/base|sim/store)/'
 allowed sim/law '^(formats|sim/base|sim/law)/'
+allowed sim/plan '^(formats|sim/(base|law|plan))/'
 allowed sim/study '^(formats|kernels|sim/(base|data|train|store|law|study))/'
 allowed sim/report '^(formats|sim/(base|store|law|report))/'
 # The simulation knows kernels only through their table.

@@ -1,9 +1,11 @@
-/* cuda_headers.cc - the rounder against the CUDA toolkit's host conversions.
+/* cuda_headers.cc - the rounder and the kernels against the CUDA toolkit's host conversions.
+ *
+ *     cuda_headers                   the stratified set of tests/kernels/sweep.h
+ *     cuda_headers all               every float32 value
+ *     cuda_headers tables DIRECTORY  writes cuda.FORMAT.txt for tests/kernels/golden.c
  *
  * cuda_fp8.h, cuda_fp6.h and cuda_fp4.h convert on the host, with no GPU: e4m3fn, e5m2ieee,
- * e3m2, e2m3 and e2m1 with SATFINITE, nearest even.  Compared on float32 bit patterns that
- * step through every exponent, all ties of the 8-bit formats included (the low 16 bits take
- * a few values around zero and the middle).  The 6- and 4-bit conversions map NaN to the
+ * e3m2, e2m3 and e2m1 with SATFINITE, nearest even.  The 6- and 4-bit conversions map NaN to the
  * largest value, so NaN inputs are left out there.  The same file shows that C++ compiles
  * the rounder.
  */
@@ -14,8 +16,11 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
+#include <string>
 
 #include "../../formats/format.h"
+#include "../kernels/sweep.h"
 
 namespace {
 
@@ -44,44 +49,62 @@ float cuda_e2m1(float x) {
 struct row {
     const char *name;
     float (*convert)(float);
-    bool nan_too;
+    bool has_nan;
 };
 
-/* Number of disagreements; prints the first few. */
-long compare(const row &r) {
-    static const uint32_t low[16] = {0,      1,      2,      0x7fff, 0x8000, 0x8001, 0xfffe, 0xffff,
-                                     0x1000, 0x3fff, 0x4000, 0x4001, 0x1234, 0xabcd, 0xc000, 0x5555};
-    fpl_format format;
-    fpl_round plan;
-    if (fpl_format_parse(r.name, &format, nullptr) != FPL_OK) return 1;
-    fpl_round_lower(&format, FPL_RNE, 16, FPL_SAT, &plan);
-    long compared = 0, wrong = 0;
-    for (uint32_t high = 0; high < 0x10000u; high++) {
-        for (uint32_t tail : low) {
-            const float x = fpl_bits_float(high << 16 | tail);
-            if (std::isnan(x) && !r.nan_too) continue;
-            const float ours = fpl_round_value(&plan, x, 0), theirs = r.convert(x);
-            compared++;
-            if (std::isnan(ours) && std::isnan(theirs)) continue;
-            if (fpl_float_bits(ours) == fpl_float_bits(theirs)) continue;
-            if (wrong++ < 5)
-                std::printf("%s: %a gives %a, the toolkit %a\n", r.name, (double)x, (double)ours,
-                            (double)theirs);
-        }
+const row rows[] = {{"e4m3fn", cuda_e4m3fn, true},
+                    {"e5m2ieee", cuda_e5m2, true},
+                    {"e3m2", cuda_e3m2, false},
+                    {"e2m3", cuda_e2m3, false},
+                    {"e2m1", cuda_e2m1, false}};
+
+void by_toolkit(const void *context, int n, const float *x, float *want, unsigned char *skip) {
+    const row *r = static_cast<const row *>(context);
+    for (int i = 0; i < n; i++) {
+        want[i] = r->convert(x[i]);
+        skip[i] = !r->has_nan && std::isnan(x[i]);
     }
-    std::printf("%s: %ld of %ld differ\n", r.name, wrong, compared);
-    return wrong + (compared < 1000000);
+}
+
+/* The runs of equal results over all inputs in the order of their bits. */
+bool write_table(const row &r, const char *directory) {
+    const std::string path = std::string(directory) + "/cuda." + r.name + ".txt";
+    std::FILE *f = std::fopen(path.c_str(), "w");
+    if (f == nullptr) return false;
+    std::fprintf(f,
+                 "# What each float32 becomes: see tests/kernels/golden.c.  Made by `cuda_headers tables`.\n"
+                 "peer CUDA toolkit %d.%d\nquantizer %s:rne:sat\n",
+                 CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10, r.name);
+    const uint64_t none = 1ull << 32; /* not comparable; none of float32's patterns */
+    uint64_t last = none + 1;
+    for (uint64_t bits = 0; bits < 1ull << 32; bits++) {
+        const float x = fpl_bits_float(static_cast<uint32_t>(bits)), y = r.convert(x);
+        uint64_t now = std::isnan(y) ? 0x7fc00000u : fpl_float_bits(y);
+        if (!r.has_nan && std::isnan(x)) now = none;
+        if (now == last) continue;
+        last = now;
+        if (now == none)
+            std::fprintf(f, "%08x -\n", static_cast<unsigned>(bits));
+        else
+            std::fprintf(f, "%08x %08x\n", static_cast<unsigned>(bits), static_cast<unsigned>(now));
+    }
+    return std::fclose(f) == 0;
 }
 
 } // namespace
 
-int main() {
-    const row rows[] = {{"e4m3fn", cuda_e4m3fn, true},
-                        {"e5m2ieee", cuda_e5m2, true},
-                        {"e3m2", cuda_e3m2, false},
-                        {"e2m3", cuda_e2m3, false},
-                        {"e2m1", cuda_e2m1, false}};
-    long wrong = 0;
-    for (const row &r : rows) wrong += compare(r);
-    return wrong == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+int main(int argc, char **argv) {
+    const bool every = argc > 1 && std::strcmp(argv[1], "all") == 0;
+    int failures = 0;
+    for (const row &r : rows) {
+        if (argc > 2 && std::strcmp(argv[1], "tables") == 0) {
+            failures += !write_table(r, argv[2]);
+            continue;
+        }
+        sweep_result result = {0, 0, 0, 0};
+        const std::string quantizer = std::string(r.name) + ":rne:sat";
+        if (sweep(quantizer.c_str(), "CUDA toolkit", 0, by_toolkit, &r, every, &result) != 0) failures++;
+        if (result.compared < 1000000) failures++;
+    }
+    return failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -9,7 +9,8 @@
  *   ue8m0       2^(c - 127), no zero
  *
  * Codes that the policy takes away are the last of the magnitudes: 2^M codes for ieee
- * (top exponent), one for fn (NaN) and p3109e (Inf), none for finite, fnuz and p3109f.
+ * (top exponent), one for fn (NaN) and p3109e (Inf), none for finite, fnuz and p3109f; without
+ * a sign P3109 puts its NaN there too.
  * Codes continued past them give the values of an unbounded exponent.
  *
  * Where the text is silent the oracle reads it so:
@@ -48,11 +49,23 @@ static int64_t finite_codes(const struct fpl_format *f) {
     case FPL_IEEE:
         return all - ((int64_t)1 << f->mbits);
     case FPL_FN:
-    case FPL_P3109E:
         return all - 1;
+    case FPL_P3109E:
+        return f->is_signed ? all - 1 : all - 2;
+    case FPL_P3109F:
+        return f->is_signed ? all : all - 1;
     default:
         return all;
     }
+}
+
+/* value: ascending, both signs; odd: of the position. */
+static void open_codebook(struct oracle *o) {
+    o->count = (int64_t)fpl_format_top_code(&o->format) + 1;
+    o->value = grab((size_t)o->count, sizeof *o->value);
+    for (int64_t c = 0; c < o->count; c++) o->value[c] = fpl_format_value(&o->format, (uint32_t)c);
+    o->has_inf = o->has_nan = 0;
+    o->one_zero = 1;
 }
 
 void oracle_open(struct oracle *o, const struct fpl_format *format) {
@@ -68,6 +81,10 @@ void oracle_open(struct oracle *o, const struct fpl_format *format) {
     o->value = NULL;
     o->odd = NULL;
     if (o->is_fp32) return;
+    if (f->codebook != 0) {
+        open_codebook(o);
+        return;
+    }
 
     struct fpl_format_limits limits;
     fpl_format_limits(f, &limits);
@@ -138,10 +155,15 @@ static int goes_up(const struct oracle *o, int rounding, int sr_bits, double x, 
     if (far_below) return 0; /* x < 2^-60 b: no draw of up to 32 bits, no middle reached */
     const unsigned __int128 left = in_units(x, unit) - in_units(a, unit);
     const unsigned __int128 right = in_units(b, unit) - in_units(x, unit);
-    if (rounding == FPL_SR) {
+    if (rounding == FPL_SR || rounding == FPL_SRB || rounding == FPL_SRC) {
         const unsigned __int128 gap = left + right;
-        const uint64_t floor_f = (uint64_t)((left << sr_bits) / gap);
-        return floor_f + random >= (uint64_t)1 << sr_bits;
+        const int extra = rounding == FPL_SRB; /* B works with half units of 2^-r */
+        const unsigned __int128 whole = (left << (sr_bits + extra)) / gap,
+                                over = (left << (sr_bits + extra)) % gap;
+        uint64_t f = (uint64_t)whole, drawn = random;
+        if (rounding == FPL_SRB) drawn = 2 * (uint64_t)random + 1;
+        if (rounding == FPL_SRC && (2 * over > gap || (2 * over == gap && f % 2 == 1))) f++;
+        return f + drawn >= (uint64_t)1 << (sr_bits + extra);
     }
     if (left != right) return left > right;
     return rounding == FPL_RNA ? 1 : !gap_of_ns && o->odd[below];
@@ -160,9 +182,45 @@ static float beyond(const struct oracle *o, int rounding, int overflow, int nega
     return sign * (float)largest;
 }
 
+/* P(away) 2^r: what floor, halves up and halves to even make of f 2^r, the fraction as round.h
+ * defines it for codebooks. */
+static int codebook_goes_away(int rounding, int sr_bits, double x, double near, double far, uint32_t random) {
+    const double f = (x - near) / (far - near), scaled = ldexp(f, sr_bits);
+    const double kept = rounding == FPL_SR    ? floor(scaled)
+                        : rounding == FPL_SRB ? floor(ldexp(floor(2.0 * scaled) + 1.0, -1))
+                                              : rint(scaled);
+    return kept >= ldexp(1.0, sr_bits) - (double)random;
+}
+
+/* By walking over all values; nearest by comparing 2 x with the sum of its neighbours, which
+ * __float128 holds exactly for values within 2^80 of each other. */
+static float round_to_codebook(const struct oracle *o, int rounding, int sr_bits, float x, uint32_t random) {
+    const double y = (double)x;
+    int64_t at = -1;
+    while (at + 1 < o->count && o->value[at + 1] <= y) at++;
+    if (at < 0) return (float)o->value[0];
+    if (at == o->count - 1 || o->value[at] == y) return (float)o->value[at];
+    const double below = o->value[at], above = o->value[at + 1];
+    const __float128 twice = 2 * (__float128)y, sum = (__float128)below + (__float128)above;
+    const int negative = signbit(x) != 0;
+    int up = twice > sum;
+    if (twice == sum) up = rounding == FPL_RNA ? !negative : at % 2 == 1;
+    if (rounding == FPL_RUP) up = 1;
+    if (rounding == FPL_RDN) up = 0;
+    if (rounding == FPL_RTZ) up = negative;
+    if (rounding == FPL_SR || rounding == FPL_SRB || rounding == FPL_SRC) {
+        const int away = codebook_goes_away(rounding, sr_bits, y, negative ? above : below,
+                                            negative ? below : above, random);
+        up = negative ? !away : away;
+    }
+    return (float)(up ? above : below) + 0.0f;
+}
+
 float oracle_round(const struct oracle *o, int rounding, int sr_bits, int overflow, float x,
                    uint32_t random) {
     if (o->is_fp32 || isnan(x)) return x;
+    if (o->format.codebook != 0)
+        return isinf(x) && overflow == FPL_SATP ? x : round_to_codebook(o, rounding, sr_bits, x, random);
     const int negative = signbit(x) != 0;
     if (negative && !o->format.is_signed) {
         if (x == 0.0f) return (float)o->value[0];

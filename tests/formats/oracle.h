@@ -38,14 +38,14 @@ struct oracle {
 void oracle_open(struct oracle *o, const struct fpl_format *format);
 void oracle_close(struct oracle *o);
 
-/* One correct rounding of x; `random` holds sr_bits random bits, used by FPL_SR only. */
+/* One correct rounding of x; `random` holds sr_bits random bits, used by stochastic modes only. */
 float oracle_round(const struct oracle *o, int rounding, int sr_bits, int overflow, float x, uint32_t random);
 
 /* A quantizer as written in quantizer.h, for the granularities and scale rules that have a
  * value in section 2.  Same arguments as fpl_quantize_reference; scales may be NULL;
- * post may be NULL (then no second rounding). */
-int64_t oracle_quantize(const struct fpl_quantizer *q, const struct fpl_format *post, int64_t rows,
-                        int64_t cols, int64_t row_stride, int64_t col_stride, const float *x, float *out,
-                        float *scales, const struct fpl_random_at *at);
+ * post may be NULL (then no second rounding); delayed: amax of earlier steps, 0: none known. */
+int64_t oracle_quantize(const struct fpl_quantizer *q, const struct fpl_format *post, double delayed,
+                        int64_t rows, int64_t cols, int64_t row_stride, int64_t col_stride, const float *x,
+                        float *out, float *scales, const struct fpl_random_at *at);
 
 #endif

@@ -1,10 +1,12 @@
 /* test_oracle.c - the rounder against an exact oracle and against MPFR.
  *
- * Every accepted format e<E>m<M><policy> with E 0..8 and M 0..10, plus unsigned, biased,
- * scale and ns formats, meets every rounding mode and overflow policy on: values of the
+ * Every accepted format [u]e<E>m<M><policy>[ns] with E 0..8 and M 0..10, plus biased and scale
+ * formats and all aliases, meets every rounding mode and overflow policy on: values of the
  * format, midpoints of neighbours, both at distance 0 and one float32 ulp, zeros, the
  * smallest and largest float32 values, Inf, NaN and random bit patterns.  Formats of up to
  * 8 bits list every value; wider ones a fixed sample of binade edges and random codes.
+ * That takes half a minute: by default one in eight of (format, mode, overflow) is met, all of
+ * them with the argument `all` (ctest -L slow).
  * MPFR rounds to the precision, exponent range and subnormals of `ieee` formats in the four
  * directions that it has.
  */
@@ -15,6 +17,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 #include <mpfr.h>
@@ -22,7 +25,8 @@
 #include "../../formats/random.h"
 #include "oracle.h"
 
-static const char *const mode_names[FPL_ROUNDINGS] = {"rne", "rna", "rtz", "rup", "rdn", "rto", "sr"};
+static const char *const mode_names[FPL_ROUNDINGS] = {"rne", "rna", "rtz", "rup", "rdn",
+                                                      "rto", "sr",  "srb", "src"};
 static const char *const overflow_names[FPL_OVERFLOWS] = {"sat", "satp", "ovf"};
 
 static uint64_t state;
@@ -104,34 +108,38 @@ static int same(float a, float b) {
 }
 
 static int64_t compared;
+static int all_pairs, pair; /* which of (format, mode, overflow) are met */
+
+static void check_pair(const char *text, const struct fpl_format *f, const struct oracle *o,
+                       const struct cases *c, int mode, int overflow) {
+    const int widths[] = {16, 1, 8, 32}, stochastic = fpl_is_stochastic(mode);
+    for (int w = 0; w < (stochastic ? 4 : 1); w++) {
+        struct fpl_round p;
+        const int bits = widths[w];
+        fpl_round_lower(f, mode, bits, overflow, &p);
+        for (int64_t i = 0; i < c->count; i++) {
+            uint32_t random = stochastic ? draw() >> (32 - bits) : 0;
+            if (stochastic && i % 8 == 0) random = 0;
+            if (stochastic && i % 8 == 1) random = 0xffffffffu >> (32 - bits);
+            const float got = fpl_round_value(&p, c->x[i], random);
+            const float want = oracle_round(o, mode, bits, overflow, c->x[i], random);
+            compared++;
+            if (!same(got, want))
+                fail_msg("%s:%s:%s (sr bits %d, random %#x): %a (%#x) rounds to %a, oracle %a", text,
+                         mode_names[mode], overflow_names[overflow], bits, random, (double)c->x[i],
+                         fpl_float_bits(c->x[i]), (double)got, (double)want);
+        }
+    }
+}
 
 static void check_format(const char *text, const struct fpl_format *f) {
     static struct cases c;
     struct oracle o;
     oracle_open(&o, f);
     make_cases(&c, &o);
-    for (int mode = 0; mode < FPL_ROUNDINGS; mode++) {
-        for (int overflow = 0; overflow < FPL_OVERFLOWS; overflow++) {
-            const int widths[] = {16, 1, 8, 32};
-            for (int w = 0; w < (mode == FPL_SR ? 4 : 1); w++) {
-                struct fpl_round p;
-                const int bits = widths[w];
-                fpl_round_lower(f, mode, bits, overflow, &p);
-                for (int64_t i = 0; i < c.count; i++) {
-                    uint32_t random = mode == FPL_SR ? draw() >> (32 - bits) : 0;
-                    if (mode == FPL_SR && i % 8 == 0) random = 0;
-                    if (mode == FPL_SR && i % 8 == 1) random = 0xffffffffu >> (32 - bits);
-                    const float got = fpl_round_value(&p, c.x[i], random);
-                    const float want = oracle_round(&o, mode, bits, overflow, c.x[i], random);
-                    compared++;
-                    if (!same(got, want))
-                        fail_msg("%s:%s:%s (sr bits %d, random %#x): %a (%#x) rounds to %a, oracle %a", text,
-                                 mode_names[mode], overflow_names[overflow], bits, random, (double)c.x[i],
-                                 fpl_float_bits(c.x[i]), (double)got, (double)want);
-                }
-            }
-        }
-    }
+    for (int mode = 0; mode < FPL_ROUNDINGS; mode++)
+        for (int overflow = 0; overflow < FPL_OVERFLOWS; overflow++)
+            if (all_pairs || pair++ % 8 == 0) check_pair(text, f, &o, &c, mode, overflow);
     oracle_close(&o);
 }
 
@@ -160,29 +168,33 @@ static void test_limits_match(const char *text, const struct fpl_format *f) {
     oracle_close(&o);
 }
 
-/* Formats every E, M and policy can make. */
+/* Formats every sign, E, M, policy and ns can make. */
 static void test_every_format(void **unused) {
     (void)unused;
+    static const char *const signs[] = {"", "u"}, *const tails[] = {"", "ns"};
     compared = 0;
-    int formats = 0, with_policy[FPL_POLICIES] = {0};
+    int formats = 0, plain[FPL_POLICIES] = {0};
     for (int policy = 0; policy < FPL_POLICIES; policy++) {
         for (int e = 0; e <= 8; e++) {
             for (int m = 0; m <= 10; m++) {
-                char text[48];
-                struct fpl_format f;
-                snprintf(text, sizeof text, "e%dm%d%s", e, m, fpl_policy_names[policy]);
-                if (!accepted(text, &f)) continue;
-                assert_int_equal(f.policy, policy);
-                test_limits_match(text, &f);
-                check_format(text, &f);
-                formats++;
-                with_policy[policy]++;
+                for (int variant = 0; variant < 4; variant++) {
+                    char text[48];
+                    struct fpl_format f;
+                    snprintf(text, sizeof text, "%se%dm%d%s%s", signs[variant & 1], e, m,
+                             fpl_policy_names[policy], tails[variant >> 1]);
+                    if (!accepted(text, &f) || (variant >> 1 && f.subnormals)) continue;
+                    assert_int_equal(f.policy, policy);
+                    test_limits_match(text, &f);
+                    check_format(text, &f);
+                    formats++;
+                    plain[policy] += variant == 0;
+                }
             }
         }
     }
     print_message("%d formats, %lld roundings compared\n", formats, (long long)compared);
     /* E 1..7 times M 1..10 at least; ieee starts at E = 2. */
-    for (int policy = 0; policy < FPL_POLICIES; policy++) assert_true(with_policy[policy] >= 60);
+    for (int policy = 0; policy < FPL_POLICIES; policy++) assert_true(plain[policy] >= 60);
 }
 
 static void test_variants(void **unused) {
@@ -291,7 +303,8 @@ static void test_mpfr(void **unused) {
     mpfr_free_cache();
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    all_pairs = argc > 1 && strcmp(argv[1], "all") == 0;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_published_limits),
         cmocka_unit_test(test_every_format),

@@ -13,6 +13,7 @@
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "../../formats/measure.h"
@@ -85,6 +86,24 @@ static void test_canonical_text(void **state) {
         {"e2m1/1x32:p3109", "e2m1/1x32:p3109"},
         {"ue4m3fn/tensor:ue5m3fn", "ue4m3fn/tensor:ue5m3fn"},
         {"e4m3fn:rto:ovf/row:bf16", "e4m3fn:rto:ovf/row:bf16"},
+        {"e3m2:sra", "e3m2:sr"},
+        {"e3m2:sr16b", "e3m2:srb"},
+        {"e3m2:SRC/row", "e3m2:src/row"},
+        {"e3m2:sr8a", "e3m2:sr8"},
+        {"e3m2:sr8c:ovf", "e3m2:sr8c:ovf"},
+        {"uint4/1x32+z", "ue0m4/1x32+z"},
+        {"uint8:sr/row:e8m0+mse+z", "ue0m8:sr/row:e8m0+z+mse"},
+        {"uint2/1x16:e4m3fn+z+t", "ue0m2/1x16:e4m3fn+t+z"},
+        {"e2m1/1x16:e4m3fn+46+t", "e2m1/1x16:e4m3fn+t+46"},
+        {"fp4_e2m1/row:fp32+46", "e2m1/row+46"},
+        {"e4m3fn/1x32:mul+MSE", "e4m3fn/1x32:mul+mse"},
+        {"e4m3fn/tensor:delayed", "e4m3fn/tensor:delayed"},
+        {"e4m3fn/tensor:delayed16m0", "e4m3fn/tensor:delayed"},
+        {"e4m3fn/tensor:Delayed1024M31", "e4m3fn/tensor:delayed1024m31"},
+        {"e4m3fn/tensor:delayedm2", "e4m3fn/tensor:delayedm2"},
+        {"NF4/1x64", "nf4/1x64"},
+        {"nf4:rtz:ovf/1x64:e4m3fn+t+mse", "nf4:rtz:ovf/1x64:e4m3fn+t+mse"},
+        {"codebook(#0123456789ABCDEF):rna/row", "codebook(#0123456789abcdef):rna/row"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
@@ -101,8 +120,8 @@ static void test_canonical_text(void **state) {
 /* Every combination of words the grammar has: parse(print(q)) == q. */
 static void test_round_trip(void **state) {
     static const char *const forms[] = {"e4m3", "bf16", "e2m1", "int8", "e4m3b11fnuzns"};
-    static const char *const roundings[] = {"",     ":rne", ":rna", ":rtz", ":rup",
-                                            ":rdn", ":rto", ":sr",  ":sr1", ":sr32"};
+    static const char *const roundings[] = {"",     ":rne", ":rna", ":rtz",  ":rup",
+                                            ":rdn", ":rto", ":sr",  ":sr1b", ":sr32c"};
     static const char *const overflows[] = {"", ":sat", ":satp", ":ovf"};
     static const char *const scalings[] = {"",
                                            "/tensor",
@@ -169,6 +188,43 @@ static void test_refused(void **state) {
         {"e8m3/row", "beyond float32"},
         {"e4m3fn/row/row", "a granularity"},
         {"e4m3fn row", "format"},
+        {"e4m3fn:srd", "a rounding"},
+        {"e4m3fn:srab", "a rounding"},
+        {"e4m3fn:srb8", "a rounding"},
+        {"e4m3fn:sr33b", "a rounding"},
+        {"e4m3fn/1x32+q", "character 13: found \"q\", expected \"t\" (two-level scaling, \"+t\"), z"},
+        {"e4m3fn/1x32+", "z (zero point), mse or 46"},
+        {"e4m3fn/1x32+z", "a zero point only with uint1 to uint16"},
+        {"int8/1x32+z", "a zero point only with uint1 to uint16"},
+        {"ue0m17/1x32+z", "a zero point only with uint1 to uint16"},
+        {"ue0m4b2/1x32+z", "a zero point only with uint1 to uint16"},
+        {"nf4/1x32+z", "a zero point only with uint1 to uint16"},
+        {"uint4+z", "expected \"/\" and a granularity"},
+        {"uint4/1x32+z+z", "each flag once"},
+        {"e2m1/1x32+mse+46", "one of mse and 46"},
+        {"e2m1/1x32+mse+mse", "each flag once"},
+        {"e4m3fn/1x16+46", "four over six only with e2m1"},
+        {"e2m1/1x16:e8m0+46", "a scale in fp32 or a format"},
+        {"e2m1ns/1x16+46", "four over six only with e2m1"},
+        {"e4m3fn/tensor:delayed+mse", "looks at the values"},
+        {"uint4/tensor:delayed+z", "looks at min and max"},
+        {"e4m3fn/tensor:delayed+t", "only after a scale format"},
+        {"e4m3fn/row:delayed", "for /tensor only"},
+        {"e4m3fn/1x32:delayed4", "for /tensor only"},
+        {"e4m3fn/tensor:delayed0", "1 to 1024 steps, margin 0 to 31"},
+        {"e4m3fn/tensor:delayed1025", "1 to 1024 steps"},
+        {"e4m3fn/tensor:delayed16m32", "margin 0 to 31"},
+        {"e4m3fn/tensor:delayed16m", "1 to 1024 steps"},
+        {"e4m3fn/tensor:delayed16x", "1 to 1024 steps"},
+        {"nf4:rto/1x64", "rto has no meaning for a codebook"},
+        {"e4m3fn/1x32:nf4", "a scale rule"},
+        {"codebook", "expected codebook(FILE)"},
+        {"codebook()", "expected codebook(FILE)"},
+        {"codebook(a;b)", "without parentheses, semicolons"},
+        {"codebook(#12)", "16 hex digits"},
+        {"codebook(#0000000000000000)", "16 hex digits"},
+        {"codebook(/no/such/file)/1x32", "No such file"},
+        {"codebook(/no/such/file", "expected codebook(FILE)"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -179,7 +235,7 @@ static void test_refused(void **state) {
         if (strstr(err.text, rows[i][1]) == NULL)
             fail_msg("\"%s\": message \"%s\" lacks \"%s\"", rows[i][0], err.text, rows[i][1]);
     }
-    char longest[400];
+    char longest[FPL_QUANTIZER_TEXT + 8];
     struct fpl_quantizer q;
     memset(longest, 'e', sizeof longest - 1);
     longest[sizeof longest - 1] = '\0';

@@ -30,14 +30,14 @@ static void call_forward(const struct harness *hh, struct fpl_device *dev, int f
                          const void *shape) {
     const struct shape *s = shape;
     (void)first;
-    hh->kernels->attention_forward(dev, R, s->B, s->T, s->H, s->D, p[0], p[1], p[2], p[3], p[4]);
+    hh->kernels->attention_forward(dev, R, s->B, s->T, s->H, s->D, p[0], p[1], p[2], p[3], p[4], NULL);
 }
 
 static void call_backward(const struct harness *hh, struct fpl_device *dev, int first, int R, void **p,
                           const void *shape) {
     const struct shape *s = shape;
     (void)first;
-    hh->kernels->attention_backward(dev, R, s->B, s->T, s->H, s->D, p[0], p[1], p[2], p[3], p[4], p[5]);
+    hh->kernels->attention_backward(dev, R, s->B, s->T, s->H, s->D, p[0], p[1], p[2], p[3], p[4], p[5], NULL);
 }
 
 static struct bounded rotated(const double *x, const double *c, const double *s, int64_t i, int64_t D,
@@ -215,7 +215,7 @@ static void check_attention(int R, struct shape s, double size) {
     double *before = harness_widen(qkv, R * n * 3 * C), *w_qkv = harness_widen(qkv, R * n * 3 * C);
     double *w_probs = harness_alloc(R * grid, sizeof *w_probs),
            *w_out = harness_alloc(R * n * C, sizeof *w_out);
-    ref_attention_forward(R, s.B, s.T, s.H, s.D, w_cos, w_sin, w_qkv, w_probs, w_out);
+    ref_attention_forward(R, s.B, s.T, s.H, s.D, w_cos, w_sin, w_qkv, w_probs, w_out, NULL);
     struct harness_buffer f[] = {{cosines, BYTES(angles), 1},
                                  {sines, BYTES(angles), 1},
                                  {qkv, BYTES(n * 3 * C), 0},
@@ -225,7 +225,7 @@ static void check_attention(int R, struct shape s, double size) {
 
     double *in_qkv = harness_widen(qkv, R * n * 3 * C), *in_probs = harness_widen(probs, R * grid);
     double *w_dout = harness_widen(dout, R * n * C), *w_dqkv = harness_alloc(R * n * 3 * C, sizeof *w_dqkv);
-    ref_attention_backward(R, s.B, s.T, s.H, s.D, w_cos, w_sin, in_qkv, in_probs, w_dout, w_dqkv);
+    ref_attention_backward(R, s.B, s.T, s.H, s.D, w_cos, w_sin, in_qkv, in_probs, w_dout, w_dqkv, NULL);
     struct harness_buffer b[] = {{cosines, BYTES(angles), 1}, {sines, BYTES(angles), 1},
                                  {qkv, BYTES(n * 3 * C), 0},  {probs, BYTES(grid), 0},
                                  {dout, BYTES(n * C), 0},     {dqkv, BYTES(n * 3 * C), 0}};

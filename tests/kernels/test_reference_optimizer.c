@@ -36,7 +36,7 @@ struct job {
 static int64_t lay_out(const struct job *j, int R, struct fpl_segment *s) {
     int64_t end = 0;
     for (int i = 0; i < j->count; i++) {
-        s[i] = (struct fpl_segment){end, j->sizes[i], i & 1};
+        s[i] = (struct fpl_segment){.offset = end, .size = j->sizes[i], .decay = i & 1};
         end += (R * j->sizes[i] + 15) / 16 * 16;
     }
     return end;
@@ -113,7 +113,7 @@ static void check_replica(const struct job *j, int r, const struct state *before
     int64_t at = 0;
     double exact = 0;
     for (int i = 0; i < j->count; i++) {
-        s[i] = (struct fpl_segment){at, j->sizes[i], i & 1};
+        s[i] = (struct fpl_segment){.offset = at, .size = j->sizes[i], .decay = i & 1};
         at += j->sizes[i];
     }
     double *p = harness_widen(before->p + r * size, size), *g = harness_widen(before->g + r * size, size);

@@ -70,6 +70,7 @@ static float sample(int kind, int64_t i) {
 
 static void run_job(const char *name, struct job *j, int R, int kind) {
     const int64_t size = j->rows * j->cols;
+    if (!harness_take()) return;
     float *x = harness_alloc(R * size, sizeof *x), *got = harness_nans(R * size);
     float *want = harness_alloc(size, sizeof *want);
     int64_t nonfinite[MOST] = {0};

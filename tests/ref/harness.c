@@ -17,7 +17,8 @@ void harness_open(struct harness *h) {
     struct fpl_error err = {0};
     const struct fpl_device_options one = {.threads = 1}, two = {.threads = 2};
     char text[256];
-    h->kernels = fpl_backend("cpu");
+    const char *backend = getenv("FPLAW_TEST_BACKEND");
+    h->kernels = fpl_backend(backend != NULL ? backend : "cpu");
     assert_non_null(h->kernels);
     if (h->kernels->open(&h->one, &one, &err) != FPL_OK) fail_msg("%s", err.text);
     if (h->kernels->open(&h->two, &two, &err) != FPL_OK) fail_msg("%s", err.text);
@@ -26,6 +27,13 @@ void harness_open(struct harness *h) {
     const char *wanted = getenv("FPLAW_SIMD");
     if (wanted && strcmp(wanted, "baseline") == 0) assert_string_equal(fpl_simd_level(), "baseline");
     if (wanted && strcmp(wanted, "avx2") == 0) assert_string_not_equal(fpl_simd_level(), "avx512");
+}
+
+int harness_take(void) {
+    static long calls;
+    const char *share = getenv("FPLAW_TEST_SHARE");
+    const long every = share != NULL ? strtol(share, NULL, 10) : 1;
+    return every <= 1 || calls++ % every == 0;
 }
 
 void harness_close(struct harness *h) {

@@ -30,7 +30,10 @@ struct harness {
     struct fpl_device *one, *two; /* one and two threads */
 };
 
-void harness_open(struct harness *h);  /* the "cpu" backend; says which SIMD level runs */
+/* The backend of FPLAW_TEST_BACKEND, "cpu" without it; says which SIMD level runs. */
+void harness_open(struct harness *h);
+/* 1 in every FPLAW_TEST_SHARE-th call, always without it: for slow backends and long lists of cases. */
+int harness_take(void);
 void harness_close(struct harness *h); /* prints a digest of all results, for levels.sh */
 
 struct harness_buffer {

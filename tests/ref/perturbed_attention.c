@@ -113,7 +113,9 @@ static void head_backward(const struct head *g, const double *x, const double *P
 
 void perturbed_attention_forward(struct fpl_device *dev, int R, int64_t B, int64_t T, int64_t H, int64_t D,
                                  const double *cosines, const double *sines, double *qkv, double *probs,
-                                 double *out) {
+                                 double *out,
+                                 const struct fpl_attention *quantized) {
+    (void)quantized;
     const int64_t C = H * D;
     (void)dev;
     for (int64_t i = 0; i < R * B * H; i++) {
@@ -124,7 +126,9 @@ void perturbed_attention_forward(struct fpl_device *dev, int R, int64_t B, int64
 
 void perturbed_attention_backward(struct fpl_device *dev, int R, int64_t B, int64_t T, int64_t H, int64_t D,
                                   const double *cosines, const double *sines, const double *qkv,
-                                  const double *probs, const double *dout, double *dqkv) {
+                                  const double *probs, const double *dout, double *dqkv,
+                                  const struct fpl_attention *quantized) {
+    (void)quantized;
     const int64_t C = H * D;
     (void)dev;
     for (int64_t i = 0; i < R * B * H; i++) {

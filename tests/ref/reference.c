@@ -7,7 +7,7 @@
  *     da = dout u sigma(a) (1 + a (1 - sigma(a))),  du = dout a sigma(a)
  *   cross-entropy               loss = log sum_j exp(z_j - max) + max - z_target
  *   AdamW (arXiv 1711.05101)    m, v exponential means of g and g^2, corrected by 1 - beta^t,
- *     p -= lr (m' / (sqrt(v') + eps) + decay p)
+ *     p -= lr (m' / (sqrt(v') + eps) + decay p);  then m, v, p through their quantizers
  */
 #include "reference.h"
 
@@ -127,4 +127,7 @@ void ref_adamw(const struct fpl_adamw *a, const struct fpl_segment *segments, in
             }
         }
     }
+    ref_quantize_tensors(a->R, segments, count, a->qm, a->active, m, a->nonfinite);
+    ref_quantize_tensors(a->R, segments, count, a->qv, a->active, v, a->nonfinite);
+    ref_quantize_tensors(a->R, segments, count, a->qmaster, a->active, p, a->nonfinite);
 }

@@ -26,10 +26,11 @@ void ref_rmsnorm_backward(int R, int64_t n, int64_t C, const double *dy, const d
                           const double *rstd, const double *dh_in, double *dh, double *dgain);
 
 void ref_attention_forward(int R, int64_t B, int64_t T, int64_t H, int64_t D, const double *cosines,
-                           const double *sines, double *qkv, double *probs, double *out);
+                           const double *sines, double *qkv, double *probs, double *out,
+                           const struct fpl_attention *quantized);
 void ref_attention_backward(int R, int64_t B, int64_t T, int64_t H, int64_t D, const double *cosines,
                             const double *sines, const double *qkv, const double *probs, const double *dout,
-                            double *dqkv);
+                            double *dqkv, const struct fpl_attention *quantized);
 
 void ref_swiglu_forward(int R, int64_t n, int64_t F, const double *gate_up, double *out);
 void ref_swiglu_backward(int R, int64_t n, int64_t F, const double *gate_up, const double *dout,
@@ -49,10 +50,27 @@ void ref_gemm(enum fpl_role role, int R, int64_t n, int64_t O, int64_t I, const 
               double *out, int accumulate, const struct fpl_operand *qa, const struct fpl_operand *qb,
               int64_t *nonfinite);
 
+/* (1/sqrt n) H D of formats/hadamard.h, or its transpose, along the columns; n 0: nothing; the
+ * second by fpl_hadamard (reference_recipe.c). */
+void ref_hadamard(int n, int transposed, int64_t rows, int64_t cols, int64_t row_stride, int64_t col_stride,
+                  double *x);
+void ref_hadamard_float(int n, int64_t rows, int64_t cols, int64_t row_stride, int64_t col_stride, float *x);
+
+void ref_clip_mask(int R, int64_t rows, int64_t cols, const struct fpl_operand *q, const double *x,
+                   double *gradient);
+
 void ref_cross_entropy(int R, int64_t n, int64_t V, const double *logits, const int32_t *targets,
                        double scale, double *loss, double *dlogits);
 
 void ref_sqnorm(int R, const struct fpl_segment *segments, int count, const double *g, double *out);
+/* x[lines, width] in place, as its operation sees it (reference_quantize.c); q NULL or identity:
+ * x stays, whatever its precision.  Returns the number of non-finite inputs that count. */
+int64_t ref_quantize_operand(const struct fpl_operand *q, int64_t lines, int64_t width, int along_lines,
+                             double *x);
+/* active NULL: all; q NULL: nothing */
+void ref_quantize_tensors(int R, const struct fpl_segment *segments, int count, const struct fpl_operand *q,
+                          const int32_t *active, double *x, int64_t *nonfinite);
+void ref_delay(const struct fpl_delay *states, int count, int64_t step, float *buffer);
 void ref_adamw(const struct fpl_adamw *a, const struct fpl_segment *segments, int count, double *p,
                const double *g, double *m, double *v);
 

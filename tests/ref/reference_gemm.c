@@ -36,10 +36,12 @@ static double *operand(const struct fpl_operand *q, const double *x, int64_t siz
     double *out = grab(size, sizeof *out);
     if (!q || (q->plan.identity && q->plan.post.identity)) {
         memcpy(out, x, (size_t)size * sizeof *out);
+        if (q) ref_hadamard(q->hadamard, 0, rows, depth, row_stride, col_stride, out);
         return out;
     }
     float *f = grab(size, sizeof *f);
     for (int64_t i = 0; i < size; i++) f[i] = (float)x[i];
+    ref_hadamard_float(q->hadamard, rows, depth, row_stride, col_stride, f);
     const int64_t bad =
         fpl_quantize_reference(&q->plan, rows, depth, row_stride, col_stride, f, f, NULL, &q->at);
     if (nonfinite && !q->plan.identity) *nonfinite += bad;

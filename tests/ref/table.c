@@ -86,16 +86,17 @@ static void rmsnorm_backward(struct fpl_device *dev, int R, int64_t n, int64_t C
 
 static void attention_forward(struct fpl_device *dev, int R, int64_t B, int64_t T, int64_t H, int64_t D,
                               const double *cosines, const double *sines, double *qkv, double *probs,
-                              double *out) {
+                              double *out, const struct fpl_attention *quantized) {
     (void)dev;
-    ref_attention_forward(R, B, T, H, D, cosines, sines, qkv, probs, out);
+    ref_attention_forward(R, B, T, H, D, cosines, sines, qkv, probs, out, quantized);
 }
 
 static void attention_backward(struct fpl_device *dev, int R, int64_t B, int64_t T, int64_t H, int64_t D,
                                const double *cosines, const double *sines, const double *qkv,
-                               const double *probs, const double *dout, double *dqkv) {
+                               const double *probs, const double *dout, double *dqkv,
+                               const struct fpl_attention *quantized) {
     (void)dev;
-    ref_attention_backward(R, B, T, H, D, cosines, sines, qkv, probs, dout, dqkv);
+    ref_attention_backward(R, B, T, H, D, cosines, sines, qkv, probs, dout, dqkv, quantized);
 }
 
 static void swiglu_forward(struct fpl_device *dev, int R, int64_t n, int64_t F, const double *gate_up,
@@ -125,6 +126,12 @@ static void quantize(struct fpl_device *dev, int R, int64_t rows, int64_t cols, 
     }
 }
 
+static void clip_mask(struct fpl_device *dev, int R, int64_t rows, int64_t cols, const struct fpl_operand *q,
+                      const double *x, double *gradient) {
+    (void)dev;
+    ref_clip_mask(R, rows, cols, q, x, gradient);
+}
+
 static void cross_entropy(struct fpl_device *dev, int R, int64_t n, int64_t V, const double *logits,
                           const int32_t *targets, double scale, double *loss, double *dlogits) {
     (void)dev;
@@ -135,6 +142,18 @@ static void sqnorm(struct fpl_device *dev, int R, const struct fpl_segment *segm
                    const double *g, double *out) {
     (void)dev;
     ref_sqnorm(R, segments, count, g, out);
+}
+
+static void quantize_tensors(struct fpl_device *dev, int R, const struct fpl_segment *segments, int count,
+                             const struct fpl_operand *q, double *x, int64_t *nonfinite) {
+    (void)dev;
+    ref_quantize_tensors(R, segments, count, q, NULL, x, nonfinite);
+}
+
+static void delay(struct fpl_device *dev, const struct fpl_delay *states, int count, int64_t step,
+                  float *buffer) {
+    (void)dev;
+    ref_delay(states, count, step, buffer);
 }
 
 static void adamw(struct fpl_device *dev, const struct fpl_adamw *a, const struct fpl_segment *segments,
@@ -163,8 +182,11 @@ const struct fpl_kernels reference_kernels = {
     .swiglu_forward = swiglu_forward,
     .swiglu_backward = swiglu_backward,
     .gemm = gemm,
+    .clip_mask = clip_mask,
     .quantize = quantize,
     .cross_entropy = cross_entropy,
     .sqnorm = sqnorm,
+    .quantize_tensors = quantize_tensors,
+    .delay = delay,
     .adamw = adamw,
 };

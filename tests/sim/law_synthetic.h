@@ -38,7 +38,7 @@ struct synthetic {
 static inline void synthetic_add(struct synthetic *s, struct fpl_point_at at) {
     struct fpl_run *r = &s->runs.run[s->runs.count];
     struct fpl_law_at point;
-    memset(r, 0, sizeof *r);
+    fpl_run_blank(r);
     snprintf(r->run, sizeof r->run, "r%03zu", s->runs.count);
     r->N = at.N;
     r->D = at.D;
@@ -47,10 +47,9 @@ static inline void synthetic_add(struct synthetic *s, struct fpl_point_at at) {
     r->E = at.E;
     r->M = at.M;
     r->block = at.block;
-    r->loss_se = r->oracle = r->entropy_rate = r->steps = r->seq = NONE;
     fpl_law_at_point(&at, &s->centre, &point);
-    r->loss =
-        exp(s->law->log_loss(s->theta, &point, NULL) + s->noise * synthetic_noise(s->table, s->runs.count));
+    r->loss = exp(s->law->log_loss(s->law, s->theta, &point, NULL) +
+                  s->noise * synthetic_noise(s->table, s->runs.count));
     s->runs.count++;
 }
 
@@ -91,8 +90,9 @@ static inline void synthetic_joint(struct synthetic *s, double noise, uint64_t t
             struct fpl_point_at at = {synthetic_N[c / 3], synthetic_D[c % 3], NONE, NONE, NONE, NONE, NONE};
             struct fpl_law_at point;
             fpl_law_at_point(&at, &s->centre, &point);
-            at.lr = exp(s->law->log_lr(s->theta, &point, NULL) + (k > 0 ? o[0] * OCTAVE : 0.0));
-            at.batch_tokens = exp(s->law->log_batch(s->theta, &point, NULL) + (k > 0 ? o[1] * OCTAVE : 0.0));
+            at.lr = exp(s->law->log_lr(s->law, s->theta, &point, NULL) + (k > 0 ? o[0] * OCTAVE : 0.0));
+            at.batch_tokens =
+                exp(s->law->log_batch(s->law, s->theta, &point, NULL) + (k > 0 ? o[1] * OCTAVE : 0.0));
             synthetic_add(s, at);
         }
     for (int f = 0; f < 6; f++)
@@ -103,8 +103,8 @@ static inline void synthetic_joint(struct synthetic *s, double noise, uint64_t t
                 struct fpl_law_at point;
                 fpl_law_at_point(&at, &s->centre, &point);
                 const double octaves = near ? 0.0 : 1.5 * side - ((f + c) % 2 ? 0.0 : 1.0);
-                at.lr = exp(s->law->log_lr(s->theta, &point, NULL) + octaves * OCTAVE);
-                at.batch_tokens = exp(s->law->log_batch(s->theta, &point, NULL));
+                at.lr = exp(s->law->log_lr(s->law, s->theta, &point, NULL) + octaves * OCTAVE);
+                at.batch_tokens = exp(s->law->log_batch(s->law, s->theta, &point, NULL));
                 at.E = synthetic_formats[f][0];
                 at.M = synthetic_formats[f][1];
                 at.block = c == 3 && f < 2 ? 8 : 32;

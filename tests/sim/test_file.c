@@ -120,6 +120,62 @@ static void test_mode_and_link(void **unused) {
     unlink(target);
 }
 
+static void test_dangling_links(void **unused) {
+    (void)unused;
+    char target[300], first[300], second[300], loop[300];
+    struct fpl_error err = {FPL_OK, ""};
+    struct stat st;
+    snprintf(target, sizeof target, "%s", path_of("new"));
+    snprintf(first, sizeof first, "%s", path_of("first"));
+    snprintf(second, sizeof second, "%s", path_of("second"));
+    snprintf(loop, sizeof loop, "%s", path_of("loop"));
+    /* What the links end at is made; the links stay. One is relative, one absolute. */
+    assert_int_equal(symlink(second, first), 0);
+    assert_int_equal(symlink("new", second), 0);
+    assert_int_equal(fpl_file_write(first, "made", 4, NULL), FPL_OK);
+    assert_true(lstat(first, &st) == 0 && S_ISLNK(st.st_mode));
+    assert_true(lstat(second, &st) == 0 && S_ISLNK(st.st_mode));
+    assert_true(lstat(target, &st) == 0 && S_ISREG(st.st_mode));
+    expect(target, "made");
+    assert_int_equal(symlink("loop", loop), 0);
+    assert_int_equal(fpl_file_write(loop, "x", 1, &err), FPL_SYSTEM);
+    assert_non_null(strstr(err.text, strerror(ELOOP)));
+    assert_int_equal(entries(directory), 4);
+    unlink(target);
+    unlink(first);
+    unlink(second);
+    unlink(loop);
+}
+
+static void test_writer(void **unused) {
+    (void)unused;
+    struct fpl_error err = {FPL_OK, ""};
+    struct fpl_writer w;
+    const char *path = path_of("pieces");
+    assert_int_equal(fpl_file_write(path, "old", 3, NULL), FPL_OK);
+    /* Out of order, and nothing of it to be seen before the end. */
+    assert_int_equal(fpl_writer_open(&w, path, &err), FPL_OK);
+    assert_int_equal(fpl_writer_put_at(&w, 3, "def", 3, &err), FPL_OK);
+    assert_int_equal(fpl_writer_put(&w, "abc", 3, &err), FPL_OK);
+    expect(path, "old");
+    assert_int_equal(fpl_writer_commit(&w, &err), FPL_OK);
+    expect(path, "abcdef");
+    fpl_writer_abandon(&w); /* harmless now */
+    assert_int_equal(fpl_writer_open(&w, path, &err), FPL_OK);
+    assert_int_equal(fpl_writer_put(&w, "half", 4, &err), FPL_OK);
+    assert_int_equal(fpl_writer_put_at(&w, UINT64_MAX, "x", 1, &err), FPL_SYSTEM);
+    fpl_writer_abandon(&w);
+    expect(path, "abcdef");
+    assert_int_equal(entries(directory), 1);
+    /* A device is written as it comes, in order only. */
+    assert_int_equal(fpl_writer_open(&w, "/dev/null", &err), FPL_OK);
+    assert_true(w.direct);
+    assert_int_equal(fpl_writer_put(&w, "x", 1, &err), FPL_OK);
+    assert_int_equal(fpl_writer_put_at(&w, 0, "x", 1, &err), FPL_SYSTEM);
+    assert_int_equal(fpl_writer_commit(&w, &err), FPL_OK);
+    unlink(path);
+}
+
 static void test_write_failures(void **unused) {
     (void)unused;
     struct fpl_error err = {FPL_OK, ""};
@@ -202,10 +258,14 @@ static void test_hash_and_text(void **unused) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),          cmocka_unit_test(test_read_failures),
-        cmocka_unit_test(test_mode_and_link),       cmocka_unit_test(test_write_failures),
-        cmocka_unit_test(test_read_only_directory), cmocka_unit_test(test_directories),
-        cmocka_unit_test(test_hash_and_text)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip),
+                                       cmocka_unit_test(test_read_failures),
+                                       cmocka_unit_test(test_mode_and_link),
+                                       cmocka_unit_test(test_dangling_links),
+                                       cmocka_unit_test(test_writer),
+                                       cmocka_unit_test(test_write_failures),
+                                       cmocka_unit_test(test_read_only_directory),
+                                       cmocka_unit_test(test_directories),
+                                       cmocka_unit_test(test_hash_and_text)};
     return cmocka_run_group_tests(tests, enter, leave);
 }

@@ -15,7 +15,13 @@ static struct synthetic table;
 
 static int setup(void **state) {
     (void)state;
-    const struct fpl_fit_options options = {.bootstrap = 20, .level = 0.9, .threads = 1, .hold_out = "N>9e4"};
+    const struct fpl_fit_options options = {.bootstrap = 20,
+                                            .level = 0.9,
+                                            .threads = 1,
+                                            .hold_out = "N>9e4",
+                                            .unit = FPL_UNIT_CELL,
+                                            .profile = "alpha,E",
+                                            .diagnose = 1};
     synthetic_joint(&table, 0.01, 1, 0);
     table.runs.run[7].status = FPL_RUN_DIVERGED;
     if (fpl_law_fit(fpl_law_find("joint"), &table.runs, &options, &fits[0], NULL) != FPL_OK) return -1;
@@ -86,7 +92,11 @@ static void test_keys(void **state) {
                                        "\"range\":{\"N\":[5120.0,",
                                        "\"runs\":{\"used\":",
                                        "\"left_out\":[{\"run\":\"r007\",\"why\":\"diverged\"}",
-                                       "\"bootstrap\":{\"unit\":\"run\",\"n\":20,\"level\":0.9",
+                                       "\"bootstrap\":{\"unit\":\"cell\",\"n\":20,\"level\":0.9",
+                                       "\"base\":{\"chosen\":\"chinchilla-nd\"",
+                                       "\"findings\":[\"condition number",
+                                       "\"profile\":[",
+                                       "\"cells\":[{\"N\":94000.0",
                                        "\"data\":{\"path\":\"synthetic\",\"xxh128\":\"",
                                        "\"program\":{\"version\":\"1.2.3\",\"revision\":\"abc\"}}"};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
@@ -130,7 +140,8 @@ static void test_damaged(void **state) {
     } cases[] = {
         {"schema", "fplaw-fit/1", "fplaw-fit/9", "expected \"fplaw-fit/1\""},
         {"schema", "\"fplaw-fit/1\"", "3", "'schema' is a number"},
-        {"\"law\":", "joint", "kaplan", "unknown law 'kaplan'"},
+        {"\"law\":", "joint", "nosuch", "unknown law 'nosuch'"},
+        {"\"base\":", "chinchilla-nd", "nosuch", "does not stand on 'nosuch'"},
         {"\"law\":", "\"joint\"", "null", "'law': found null"},
         {"\"status\"", "converged", "fine", "expected converged"},
         {"\"params\"", "\"alpha\"", "\"alfa\"", "no parameter 'alfa'"},

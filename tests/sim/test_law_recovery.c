@@ -32,7 +32,7 @@ static int covers(const struct fpl_estimate *e, double truth) { return e->lo <= 
 /* Adds 1 per parameter whose interval holds the truth. */
 static void count_parameters(const struct synthetic *s, const struct fpl_fit *fit, int *hits) {
     double truth[FPL_LAW_PARAMS];
-    s->law->publish(s->theta, &s->centre, truth);
+    s->law->publish(s->law, s->theta, &s->centre, truth);
     for (int j = 0; j < s->law->params; j++) {
         struct fpl_estimate e;
         if (!fpl_fit_value(fit, s->law->param[j].name, &e)) fail_msg("%s is missing", s->law->param[j].name);
@@ -62,7 +62,7 @@ static void recover_levels(const char *law, int repeats) {
         struct fpl_answer a;
         fpl_law_at_point(asked, &s.centre, &point);
         assert_int_equal(fpl_fit_predict(fit, asked, &a, NULL), FPL_OK);
-        predicted += covers(&a.loss, exp(s.law->log_loss(s.theta, &point, NULL)));
+        predicted += covers(&a.loss, exp(s.law->log_loss(s.law, s.theta, &point, NULL)));
         fpl_fit_free(fit);
         synthetic_end(&s);
     }
@@ -95,10 +95,10 @@ static void test_joint(void **state) {
         struct fpl_answer a;
         fpl_law_at_point(&at, &s.centre, &point);
         assert_int_equal(fpl_fit_predict(fit, &at, &a, NULL), FPL_OK);
-        loss += covers(&a.loss, exp(s.law->log_loss(s.theta, &point, NULL)));
-        lr += covers(&a.lr, exp(s.law->log_lr(s.theta, &point, NULL)));
-        batch += covers(&a.batch_tokens, exp(s.law->log_batch(s.theta, &point, NULL)));
-        crit += covers(&a.D_crit, exp(s.law->log_dcrit(s.theta, &point, NULL) + s.centre.d));
+        loss += covers(&a.loss, exp(s.law->log_loss(s.law, s.theta, &point, NULL)));
+        lr += covers(&a.lr, exp(s.law->log_lr(s.law, s.theta, &point, NULL)));
+        batch += covers(&a.batch_tokens, exp(s.law->log_batch(s.law, s.theta, &point, NULL)));
+        crit += covers(&a.D_crit, exp(s.law->log_dcrit(s.law, s.theta, &point, NULL) + s.centre.d));
         fpl_fit_free(fit);
         synthetic_end(&s);
     }
@@ -140,7 +140,7 @@ static void test_exact(void **state) {
             synthetic_levels(&s, laws[k], 0, 1, 1);
         struct fpl_fit *fit = fit_table(laws[k], &s, 0);
         double truth[FPL_LAW_PARAMS];
-        s.law->publish(s.theta, &s.centre, truth);
+        s.law->publish(s.law, s.theta, &s.centre, truth);
         for (int j = 0; j < s.law->params; j++) {
             struct fpl_estimate e;
             assert_true(fpl_fit_value(fit, s.law->param[j].name, &e));
@@ -166,7 +166,7 @@ static void test_outliers(void **state) {
     struct fpl_answer a;
     fpl_law_at_point(&at, &s.centre, &point);
     assert_int_equal(fpl_fit_predict(fit, &at, &a, NULL), FPL_OK);
-    assert_true(fabs(log(a.loss.value) - s.law->log_loss(s.theta, &point, NULL)) < 0.01);
+    assert_true(fabs(log(a.loss.value) - s.law->log_loss(s.law, s.theta, &point, NULL)) < 0.01);
     fpl_fit_free(fit);
     synthetic_end(&s);
 }

@@ -42,22 +42,72 @@ static void test_too_few(void **state) {
     synthetic_end(&s);
 }
 
+/* A value in every column that some law takes. */
+static void fill_columns(struct fpl_runs *runs) {
+    for (size_t i = 0; i < runs->count; i++) {
+        struct fpl_run *r = &runs->run[i];
+        r->Pw = r->Pa = r->bits = 6;
+        r->group = 32;
+        r->step = 5.0 + (double)i;
+        r->N_mean = r->x = 1e6;
+        r->steps = 100;
+        r->delta = 0.1;
+        if (isnan(r->E)) r->E = r->M = 2, r->block = 32;
+    }
+}
+
+/* The column of a law's target. */
+static double *target_of(struct fpl_run *r, const struct fpl_law *law) {
+    const char *target = fpl_law_target(law);
+    return strcmp(target, "delta") == 0 ? &r->delta : strcmp(target, "lr") == 0 ? &r->lr : &r->loss;
+}
+
 static void test_nothing_usable(void **state) {
     (void)state;
     struct synthetic s;
-    for (size_t law = 0; fpl_laws[law] != NULL; law++) {
-        const char *name = fpl_law_name(fpl_laws[law]);
+    for (size_t k = 0; fpl_laws[k] != NULL; k++) {
+        const struct fpl_law *law = fpl_laws[k];
+        const char *name = fpl_law_name(law);
+        char says[64];
         synthetic_joint(&s, 0.01, 1, 0);
-        for (size_t i = 0; i < s.runs.count; i++) s.runs.run[i].status = FPL_RUN_DIVERGED;
+        fill_columns(&s.runs);
+        struct fpl_run *run = s.runs.run;
+        for (size_t i = 0; i < s.runs.count; i++) run[i].status = FPL_RUN_DIVERGED;
         refuses(name, &s.runs, &plain, "no run can be used; of run r000: diverged");
-        for (size_t i = 0; i < s.runs.count; i++) s.runs.run[i].loss = NONE;
-        refuses(name, &s.runs, &plain, "no run has a loss");
-        for (size_t i = 0; i < s.runs.count; i++) s.runs.run[i].status = FPL_RUN_OK;
-        refuses(name, &s.runs, &plain, "needs column 'loss'");
-        for (size_t i = 0; i < s.runs.count; i++) s.runs.run[i].loss = 2, s.runs.run[i].N = -5;
-        refuses(name, &s.runs, &plain, "N is -5");
+        for (size_t i = 0; i < s.runs.count; i++) *target_of(&run[i], law) = NONE, run[i].loss = NONE;
+        if (strcmp(fpl_law_target(law), "loss") == 0) refuses(name, &s.runs, &plain, "no run has a loss");
+        for (size_t i = 0; i < s.runs.count; i++) run[i].status = FPL_RUN_OK;
+        snprintf(says, sizeof says, "needs column '%s'", fpl_law_target(law));
+        refuses(name, &s.runs, &plain, says);
+        if (fpl_law_takes_schedule(law)) {
+            for (size_t i = 0; i < s.runs.count; i++) run[i].loss = 2;
+            refuses(name, &s.runs, &plain, "rows of one curve share their 'run'");
+        } else {
+            for (size_t i = 0; i < s.runs.count; i++) *target_of(&run[i], law) = -5, run[i].loss = 2;
+            snprintf(says, sizeof says, "%s is -5", fpl_law_target(law));
+            if (strcmp(fpl_law_target(law), "loss") != 0) refuses(name, &s.runs, &plain, says);
+        }
+        if (fpl_law_takes(law, FPL_VAR_N) == 2) {
+            for (size_t i = 0; i < s.runs.count; i++) *target_of(&run[i], law) = 2, run[i].N = -5;
+            refuses(name, &s.runs, &plain, "N is -5");
+        }
         synthetic_end(&s);
     }
+}
+
+/* Laws of one condition refuse tables of several, and say which column differs. */
+static void test_one_condition(void **state) {
+    (void)state;
+    struct synthetic s;
+    synthetic_joint(&s, 0.01, 1, 0);
+    s.runs.count = 36; /* unquantized */
+    refuses("bowl", &s.runs, &plain, "fitted to one condition, but the runs have");
+    refuses("surge", &s.runs, &plain, "fitted to one condition, but the runs have");
+    synthetic_end(&s);
+    synthetic_levels(&s, "capybara", 0.01, 1, 1);
+    refuses("capacity", &s.runs, &plain, "choose one with --where");
+    refuses("capybara-e", &s.runs, &plain, "choose one with --where");
+    synthetic_end(&s);
 }
 
 static void test_missing_columns(void **state) {
@@ -239,10 +289,11 @@ static void test_hold_out(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_too_few),          cmocka_unit_test(test_nothing_usable),
-        cmocka_unit_test(test_missing_columns),  cmocka_unit_test(test_left_out),
-        cmocka_unit_test(test_diverged_by_loss), cmocka_unit_test(test_best_setting),
-        cmocka_unit_test(test_unidentified),     cmocka_unit_test(test_hold_out),
+        cmocka_unit_test(test_too_few),       cmocka_unit_test(test_nothing_usable),
+        cmocka_unit_test(test_one_condition), cmocka_unit_test(test_missing_columns),
+        cmocka_unit_test(test_left_out),      cmocka_unit_test(test_diverged_by_loss),
+        cmocka_unit_test(test_best_setting),  cmocka_unit_test(test_unidentified),
+        cmocka_unit_test(test_hold_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -365,6 +365,40 @@ static void test_fitted_stage(void **unused) {
     fpl_study_free(s);
 }
 
+/* A fit that its runs do not identify is no guide: the study stops, keeps every run, and goes on once
+ * the file names constants instead. */
+static const char vague_bowl[] =
+    "options: {layers: 1, heads: 1, seq: 16, data: \"lexicon:words=64\"}\n"
+    "stages:\n"
+    "  - name: bowl\n"
+    "    grid: {width: [8, 16, 32], tokens: [32k, 64k, 128k, 256k], lr_octaves: [-1, 1]}\n"
+    "    options: {lr: law, batch_tokens: law}\n"
+    "    law: {lr: {c: 5, N: -0.7, D: 0.2}, batch: {c: 0.6, D: 0.5}}\n"
+    "  - name: next\n"
+    "    after: bowl\n"
+    "    options: {lr: law, batch_tokens: law}\n"
+    "    grid: {width: [16], tokens: [128k]}\n"
+    "    law: ";
+
+static void test_vague_stage(void **unused) {
+    (void)unused;
+    struct fpl_study_result result;
+    struct fpl_error err = {FPL_OK, ""};
+    char text[1200], path[200];
+    snprintf(text, sizeof text, "%s{fit: bowl, law: joint}\n", vague_bowl);
+    assert_int_equal(run_with(text, "vague", 2, 0, "", &result, &err), FPL_NOT_CONVERGED);
+    if (strstr(err.text, "joint") == NULL || strstr(err.text, "bowl") == NULL ||
+        strstr(err.text, "add runs to the stage") == NULL)
+        fail_msg("the message does not name law, stage and remedy: %s", err.text);
+    assert_int_equal(result.done, 24);
+    snprintf(path, sizeof path, "%s/fit-bowl.json", sub("vague"));
+    assert_int_not_equal(access(path, F_OK), 0);
+    snprintf(text, sizeof text, "%s{lr: {c: 5, N: -0.7, D: 0.2}, batch: {c: 0.6, D: 0.5}}\n", vague_bowl);
+    assert_int_equal(run_with(text, "vague", 2, 0, "", &result, &err), FPL_OK);
+    assert_int_equal(result.done, 25);
+    assert_int_equal(result.ran, 1);
+}
+
 static void test_locked(void **unused) {
     (void)unused;
     struct fpl_study_result result;
@@ -436,10 +470,11 @@ static void test_no_worker(void **unused) {
 
 int main(int argc, char **argv) {
     if (argc == 3 && strcmp(argv[1], "worker") == 0) return worker_main(argv[2]);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_workers), cmocka_unit_test(test_deaths),
-                                       cmocka_unit_test(test_errors),  cmocka_unit_test(test_stop),
-                                       cmocka_unit_test(test_budget),  cmocka_unit_test(test_fitted_stage),
-                                       cmocka_unit_test(test_locked),  cmocka_unit_test(test_full_disk),
-                                       cmocka_unit_test(test_dry_run), cmocka_unit_test(test_no_worker)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_workers),    cmocka_unit_test(test_deaths),
+                                       cmocka_unit_test(test_errors),     cmocka_unit_test(test_stop),
+                                       cmocka_unit_test(test_budget),     cmocka_unit_test(test_fitted_stage),
+                                       cmocka_unit_test(test_locked),     cmocka_unit_test(test_full_disk),
+                                       cmocka_unit_test(test_dry_run),    cmocka_unit_test(test_no_worker),
+                                       cmocka_unit_test(test_vague_stage)};
     return cmocka_run_group_tests(tests, enter, leave);
 }

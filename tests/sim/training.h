@@ -91,6 +91,19 @@ static inline void assert_same_points(const struct fpl_point *a, const struct fp
     }
 }
 
+static inline void assert_same_diagnoses(const struct fpl_record *a, const struct fpl_record *b) {
+    assert_int_equal(a->diagnosis_count, b->diagnosis_count);
+    for (int64_t i = 0; i < a->diagnosis_count; i++) {
+        const struct fpl_diagnosis_point *p = &a->diagnosis[i], *q = &b->diagnosis[i];
+        assert_true(p->step == q->step && p->layer == q->layer && strcmp(p->operand, q->operand) == 0);
+        assert_true(p->elements == q->elements && p->nonfinite == q->nonfinite);
+        assert_true(same_bits(p->sqnr_db, q->sqnr_db) && same_bits(p->underflow, q->underflow));
+        assert_true(same_bits(p->clipped, q->clipped) && same_bits(p->amax, q->amax));
+        assert_true(p->least == q->least && p->bins == q->bins);
+        assert_memory_equal(p->count, q->count, (size_t)p->bins * sizeof *p->count);
+    }
+}
+
 /* Everything but what was measured. */
 static inline void assert_same_run(const struct fpl_record *a, const struct fpl_record *b) {
     assert_int_equal(a->status, b->status);
@@ -106,6 +119,7 @@ static inline void assert_same_run(const struct fpl_record *a, const struct fpl_
     assert_int_equal(a->eval_count, b->eval_count);
     assert_same_points(a->curve, b->curve, a->curve_count);
     assert_same_points(a->eval, b->eval, a->eval_count);
+    assert_same_diagnoses(a, b);
 }
 
 /* Name of a file in a fresh directory; forget_path removes both. */

@@ -18,8 +18,12 @@
  */
 #include "ops.h"
 
+#include "accumulate.h"
 #include "gemm_tile.h"
+#include "hadamard.h"
+#include "operand.h"
 #include "quantize.h"
+#include "rows.h"
 
 /* Steps of k between stores of C: a panel of three units by this is 3/4 of a 48 KiB cache. */
 enum { K_BLOCK = 192, BAND = 96 };
@@ -85,8 +89,14 @@ static void pack_rows(int64_t K, int64_t N, const float *b, float *out) {
 static void pack_transposed(int64_t K, int64_t N, const float *w, float *out) {
     for (int64_t j = 0; j < N;) {
         const int64_t width = 16 * panel_units(N - j);
-        for (int64_t v = 0; v < width; v++)
-            for (int64_t k = 0; k < K; k++) out[k * width + v] = j + v < N ? w[(j + v) * K + k] : 0.0f;
+        for (int64_t v = 0; v < width; v += 16) {
+            int64_t k = 0;
+            for (; j + v + 16 <= N && k + 16 <= K; k += 16)
+                transpose_16x16(w + (j + v) * K + k, K, out + k * width + v, width);
+            for (; k < K; k++)
+                for (int64_t u = v; u < v + 16; u++)
+                    out[k * width + u] = j + u < N ? w[(j + u) * K + k] : 0.0f;
+        }
         out += K * width;
         j += width;
     }
@@ -108,13 +118,18 @@ static int is_identity(const struct fpl_quantizer_plan *p) { return p->identity 
 
 /* The operand's values: x itself, or scratch with the same layout. */
 static const float *quantized(struct fpl_device *dev, int slot, const struct source *s) {
-    if (is_identity(&s->q->plan)) return s->x;
+    const int n = s->q->hadamard;
+    if (is_identity(&s->q->plan) && n == 0) return s->x;
     float *out = fpl_cpu_scratch(dev, slot, (size_t)(s->lines * s->width) * sizeof(float));
     if (out == NULL) return NULL;
+    if (n != 0) FPL_VEC(hadamard)(dev, n, s->lines, s->width, s->along_lines, s->x, out);
+    if (is_identity(&s->q->plan)) return out;
     const int64_t rows = s->along_lines ? s->width : s->lines, cols = s->along_lines ? s->lines : s->width;
+    const struct fpl_quantizer_plan plan = operand_plan(s->q);
+    operand_observe(s->q, s->lines, s->width, s->width, n != 0 ? out : s->x);
     const int64_t bad =
-        FPL_VEC(quantize_matrix)(dev, &s->q->plan, &s->q->at, rows, cols, s->along_lines ? 1 : s->width,
-                                 s->along_lines ? s->width : 1, s->x, out);
+        FPL_VEC(quantize_matrix)(dev, &plan, &s->q->at, rows, cols, s->along_lines ? 1 : s->width,
+                                 s->along_lines ? s->width : 1, n != 0 ? out : s->x, out);
     if (s->nonfinite != NULL) *s->nonfinite += bad;
     return out;
 }
@@ -150,10 +165,19 @@ static const float *packed_weights(struct fpl_device *dev, const struct fpl_gemm
     struct fpl_pack *pack = fpl_cpu_pack(dev, &key, bytes);
     if (pack == NULL) return NULL;
     if (!pack->valid) {
+        /* What a later step must know of this pack is kept with it, whoever asked first. */
+        const int delayed = w.q->plan.history > 0 && w.q->delay != NULL;
+        float seen[FPL_DELAY_HEAD] = {0.0f, delayed ? w.q->delay[1] : 0.0f};
+        struct fpl_operand watched = *w.q;
+        watched.delay = delayed ? seen : NULL;
+        watched.observe = 1;
+        w.q = &watched;
         w.nonfinite = &pack->nonfinite;
         if (!pack_weights(dev, g, &w, pack->data)) return NULL;
+        pack->amax = seen[0];
         pack->valid = 1;
     }
+    if (g->qb[r].delay != NULL && g->qb[r].observe) operand_raise(g->qb[r].delay, fpl_float_bits(pack->amax));
     *count += pack->nonfinite;
     return pack->data;
 }
@@ -166,6 +190,29 @@ static const float *packed_rows(struct fpl_device *dev, const struct source *s) 
     if (values == NULL || out == NULL) return NULL;
     pack_rows(s->lines, s->width, values, out);
     return out;
+}
+
+/* The product under the replica's accumulator. */
+static void sum_products(struct fpl_device *dev, const struct fpl_gemm *g, int r, const struct product *p) {
+    if (g->accumulator == NULL || g->accumulator[r].kind == FPL_ACC_FP32) {
+        multiply(p, dev->threads);
+        return;
+    }
+    const struct fpl_sum_job job = {.plan = &g->accumulator[r],
+                                    .M = p->M,
+                                    .N = p->N,
+                                    .K = p->K,
+                                    .a = p->a,
+                                    .a_row = p->a_row,
+                                    .a_col = p->a_col,
+                                    .b = p->b,
+                                    .c = p->c,
+                                    .accumulate = p->accumulate,
+                                    .at = &g->qa[r].at,
+                                    .role = g->role,
+                                    .O = g->O,
+                                    .I = g->I};
+    FPL_VEC(accumulate)(dev, &job);
 }
 
 /* Forward and dgrad of one replica. */
@@ -185,7 +232,7 @@ static void rows_product(struct fpl_device *dev, const struct fpl_gemm *g, int r
                               .b = b,
                               .c = g->out + r * g->n * N,
                               .accumulate = g->accumulate};
-    multiply(&p, dev->threads);
+    sum_products(dev, g, r, &p);
 }
 
 /* Wgrad of one replica. */
@@ -204,12 +251,14 @@ static void weights_product(struct fpl_device *dev, const struct fpl_gemm *g, in
                               .b = b,
                               .c = g->out + r * g->O * g->I,
                               .accumulate = g->accumulate};
-    multiply(&p, dev->threads);
+    sum_products(dev, g, r, &p);
 }
 
 void FPL_VEC(gemm)(struct fpl_device *dev, const struct fpl_gemm *g) {
     for (int r = 0; r < g->R && dev->error.code == FPL_OK; r++) {
-        if (g->role == FPL_WGRAD)
+        if (g->accumulator != NULL && g->accumulator[r].block)
+            FPL_VEC(accumulate_blocks)(dev, g, r);
+        else if (g->role == FPL_WGRAD)
             weights_product(dev, g, r);
         else
             rows_product(dev, g, r);

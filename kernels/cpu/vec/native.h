@@ -94,6 +94,7 @@ VINLINE nmask nless(nf a, nf b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b
 VINLINE nmask nmore(nf a, nf b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ); }
 VINLINE nmask nequal_u(nu a, nu b) { return _mm512_cmpeq_epi32_mask((__m512i)a, (__m512i)b); }
 VINLINE nmask nmore_i(nu a, nu b) { return _mm512_cmpgt_epi32_mask((__m512i)a, (__m512i)b); }
+VINLINE nmask nmore_u(nu a, nu b) { return _mm512_cmpgt_epu32_mask((__m512i)a, (__m512i)b); }
 VINLINE nu nselect(nmask m, nu a, nu b) { return (nu)_mm512_mask_blend_epi32(m, (__m512i)b, (__m512i)a); }
 VINLINE uint32_t nlanes(nmask m) { return m; }
 #else
@@ -102,6 +103,7 @@ VINLINE nmask nless(nf a, nf b) { return a < b; }
 VINLINE nmask nmore(nf a, nf b) { return a > b; }
 VINLINE nmask nequal_u(nu a, nu b) { return a == b; }
 VINLINE nmask nmore_i(nu a, nu b) { return (ni)a > (ni)b; }
+VINLINE nmask nmore_u(nu a, nu b) { return a > b; }
 VINLINE nu nselect(nmask m, nu a, nu b) { return (a & (nu)m) | (b & ~(nu)m); }
 /* One bit per lane. */
 VINLINE uint32_t nlanes(nmask m) {
@@ -166,6 +168,15 @@ VINLINE nf nmin(nf a, nf b) {
     return (nf)_mm256_min_ps((__m256)a, (__m256)b);
 #else
     return nselect_f(nless(a, b), a, b);
+#endif
+}
+
+/* x within +-limit */
+VINLINE nf nclamp(nf x, float limit) {
+#if defined(FPL_LEVEL_avx512)
+    return (nf)_mm512_range_ps((__m512)x, _mm512_set1_ps(limit), 2); /* the smaller magnitude, x's sign */
+#else
+    return (nf)((nu)nmin((nf)((nu)x & 0x7fffffffu), nset(limit)) | ((nu)x & 0x80000000u));
 #endif
 }
 

@@ -16,20 +16,30 @@ void FPL_VEC(rmsnorm_backward)(struct fpl_device *dev, int R, int64_t n, int64_t
                                const float *h, const float *gain, const float *rstd, const float *dh_in,
                                float *dh, float *dgain);
 void FPL_VEC(attention_forward)(struct fpl_device *dev, int R, int64_t B, int64_t T, int64_t H, int64_t D,
-                                const float *cosines, const float *sines, float *qkv, float *probs, float *out);
+                                const float *cosines, const float *sines, float *qkv, float *probs, float *out,
+                                const struct fpl_attention *quantized);
 void FPL_VEC(attention_backward)(struct fpl_device *dev, int R, int64_t B, int64_t T, int64_t H, int64_t D,
                                  const float *cosines, const float *sines, const float *qkv,
-                                 const float *probs, const float *dout, float *dqkv);
+                                 const float *probs, const float *dout, float *dqkv,
+                                 const struct fpl_attention *quantized);
 void FPL_VEC(swiglu_forward)(struct fpl_device *dev, int R, int64_t n, int64_t F, const float *gate_up, float *out);
 void FPL_VEC(swiglu_backward)(struct fpl_device *dev, int R, int64_t n, int64_t F, const float *gate_up,
                               const float *dout, float *dgate_up);
 void FPL_VEC(gemm)(struct fpl_device *dev, const struct fpl_gemm *g);
+void FPL_VEC(clip_mask)(struct fpl_device *dev, int R, int64_t rows, int64_t cols, const struct fpl_operand *q,
+                        const float *x, float *gradient);
 void FPL_VEC(quantize)(struct fpl_device *dev, int R, int64_t rows, int64_t cols, const struct fpl_operand *q,
                        const float *x, float *out, int64_t *nonfinite);
+void FPL_VEC(quantize_transposed)(struct fpl_device *dev, int R, int64_t rows, int64_t cols,
+                                  const struct fpl_operand *q, const float *x, float *out, int64_t *nonfinite);
 void FPL_VEC(cross_entropy)(struct fpl_device *dev, int R, int64_t n, int64_t V, const float *logits,
                             const int32_t *targets, double scale, double *loss, float *dlogits);
 void FPL_VEC(sqnorm)(struct fpl_device *dev, int R, const struct fpl_segment *segments, int count,
                      const float *g, double *out);
+void FPL_VEC(quantize_tensors)(struct fpl_device *dev, int R, const struct fpl_segment *segments, int count,
+                               const struct fpl_operand *q, float *x, int64_t *nonfinite);
+void FPL_VEC(diagnose)(struct fpl_device *dev, int R, int64_t lines, int64_t width, int along_lines,
+                       const struct fpl_operand *q, const float *x, struct fpl_diagnosis *diagnosis);
 void FPL_VEC(adamw)(struct fpl_device *dev, const struct fpl_adamw *a, const struct fpl_segment *segments,
                     int count, float *p, const float *g, float *m, float *v);
 

@@ -9,12 +9,18 @@
  * constants a = lr sqrt(1 - beta2^t) / (1 - beta1^t), e = eps sqrt(1 - beta2^t), formed in
  * double: one square root and one division per element.  Elements stand alone.
  *
+ * What a recipe rounds (gradients, moments, master weights; order in kernels.h) is rounded in
+ * place by the quantizer of quantize.c, a tensor at a time, after the plain update: without such
+ * a recipe the update is the plain one.
+ *
  * sqnorm: tiles of 4096 elements counted from the start of a segment; inside a tile 32 double
  * lanes (element i to lane i mod 32; squares of floats are exact in double), combined
  * (0+1)+(2+3) by vectors of eight, then by halves; tiles in order, segments in order.
  */
+#include "operand.h"
 #include "ops.h"
 #include "parallel.h"
+#include "quantize.h"
 #include "vexp.h"
 
 enum { TILE = 4096, PARTIALS = 3 };
@@ -93,6 +99,34 @@ void FPL_VEC(sqnorm)(struct fpl_device *dev, int R, const struct fpl_segment *se
     }
 }
 
+/* ---- formats of the optimizer's tensors ---------------------------------------------------- */
+
+/* One replica's tensors, in place. */
+static void quantize_replica(struct fpl_device *dev, int r, const struct fpl_segment *segments, int count,
+                             const struct fpl_operand *q, float *x, int64_t *nonfinite) {
+    if (operand_is_identity(q)) return;
+    for (int i = 0; i < count && dev->error.code == FPL_OK; i++) {
+        const int64_t size = segments[i].size, cols = segments[i].cols > 0 ? segments[i].cols : size;
+        float *tensor = x + segments[i].offset + r * size;
+        struct fpl_operand of = *q;
+        if (size == 0) continue;
+        of.at.stream += (uint32_t)i << 8;
+        if (of.delay != NULL) of.delay += (int64_t)i * (FPL_DELAY_HEAD + of.plan.history);
+        const struct fpl_quantizer_plan plan = operand_plan(&of);
+        operand_observe(&of, 1, size, size, tensor);
+        const int64_t bad =
+            FPL_VEC(quantize_matrix)(dev, &plan, &of.at, size / cols, cols, cols, 1, tensor, tensor);
+        if (nonfinite != NULL) nonfinite[r] += bad;
+    }
+}
+
+void FPL_VEC(quantize_tensors)(struct fpl_device *dev, int R, const struct fpl_segment *segments, int count,
+                               const struct fpl_operand *q, float *x, int64_t *nonfinite) {
+    for (int r = 0; r < R; r++) quantize_replica(dev, r, segments, count, &q[r], x, nonfinite);
+}
+
+/* ---- AdamW --------------------------------------------------------------------------------- */
+
 /* One replica's constants of one step, rounded to float once. */
 struct adamw {
     float clip, keep1, keep2, add2, rate, floor, shrink;
@@ -155,5 +189,10 @@ void FPL_VEC(adamw)(struct fpl_device *dev, const struct fpl_adamw *a, const str
                               .size = size};
             for_tiles(dev, tiles_of(size, TILE), adamw_tile, &s);
         }
+        const struct fpl_operand *const rounded[] = {a->qm, a->qv, a->qmaster};
+        float *const tensors[] = {m, v, p};
+        for (int k = 0; k < 3; k++)
+            if (rounded[k] != NULL)
+                quantize_replica(dev, r, segments, count, &rounded[k][r], tensors[k], a->nonfinite);
     }
 }

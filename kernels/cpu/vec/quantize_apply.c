@@ -16,21 +16,21 @@
 #include "quantize_apply.h"
 
 #include "../../../formats/random.h"
+#include "quantize_lanes.h"
 
-struct rounding FPL_VEC(rounding)(const struct fpl_quantizer_plan *plan, const struct fpl_random_at *at,
-                                  const float *x, float amax_tensor) {
-    struct rounding r = {.plan = plan, .at = at, .x = x};
+struct rounding FPL_VEC(rounding)(const struct fpl_quantizer_plan *plan, float amax_tensor) {
+    struct rounding r = {.plan = plan};
     const struct fpl_round *post = &plan->post;
     r.scaling = FPL_VEC(scaling)(plan, amax_tensor);
-    r.round = lower_vround(&plan->round);
-    r.post = lower_vround(post);
+    r.round = lower_vround(&plan->round, plan->round.is_signed);
+    r.post = lower_vround(post, post->is_signed);
     if (plan->identity) {
         r.round.way = WAY_NONE;
         r.round.largest = FPL_FLOAT_MAX;
     }
     if (!post->identity && (r.post.way == WAY_SCALAR || post->mode != FPL_RNE || post->one_zero))
         r.round.way = WAY_SCALAR;
-    r.stochastic = !plan->identity && plan->round.mode == FPL_SR;
+    r.stochastic = !plan->identity && fpl_is_stochastic(plan->round.mode);
     r.careful = !r.round.exact_sat || plan->round.one_zero || plan->two_level || !post->identity;
     return r;
 }
@@ -40,8 +40,12 @@ struct rounding FPL_VEC(rounding)(const struct fpl_quantizer_plan *plan, const s
 /* The element at x[at] under scales number g. */
 static float scalar_element(const struct rectangle *t, int64_t at, int64_t g) {
     const struct rounding *r = t->r;
-    const struct fpl_group_scale scale = {r->scaling.divide, t->quant[g], t->dequant[g],
-                                          r->scaling.dequant_2};
+    struct fpl_group_scale scale = {.divide = r->scaling.divide,
+                                    .quant = t->quant[g],
+                                    .dequant = t->dequant[g],
+                                    .dequant_2 = r->scaling.dequant_2};
+    if (r->plan->two_level && scale.quant == ZERO_GROUP && scale.dequant != 0.0f)
+        scale.quant = scale.dequant_2 = 1.0f; /* a group of zeros and of what is not finite */
     float y = t->x[at];
     uint32_t random = 0;
     if (r->stochastic)
@@ -54,12 +58,17 @@ static float scalar_element(const struct rectangle *t, int64_t at, int64_t g) {
 static void scalar_rectangle(const struct rectangle *t) {
     for (int64_t l = 0; l < t->lines; l++)
         for (int64_t i = 0; i < t->n; i++)
-            t->out[l * t->stride + i] = scalar_element(t, l * t->stride + i, i / t->wide);
+            t->out[l * t->out_stride + i] = scalar_element(t, l * t->stride + i, i / t->wide);
 }
 
 /* ---- every way ------------------------------------------------------------------------------------ */
 
-VINLINE nu random_lanes(const uint16_t *random) {
+VINLINE nu random_lanes(const uint16_t *random, const int way) {
+    if (way == WAY_SR_WIDE) {
+        nu words;
+        memcpy(&words, random, sizeof words);
+        return words;
+    }
     typedef uint16_t halves __attribute__((vector_size(2 * NL)));
     halves h;
     memcpy(&h, random, sizeof h);
@@ -82,16 +91,19 @@ VINLINE nf careful_steps(const struct rounding *r, nu magnitude, nf y, nf q, nf 
     return out;
 }
 
-/* The vector at x[at], of n lanes, under scales a and b, the first of them number g. */
-VINLINE void any_vector(const struct rectangle *t, int64_t at, const int64_t n, nf a, nf b, int64_t g,
-                        const uint16_t *random, const int way, const int divide, const int careful) {
+/* The vector i of line l, of n lanes, under scales a and b, the first of them number g. */
+VINLINE void any_vector(const struct rectangle *t, int64_t l, int64_t i, const int64_t n, nf a, nf b,
+                        int64_t g, const uint16_t *random, const int way, const int divide,
+                        const int careful) {
     const struct rounding *r = t->r;
+    const int64_t at = l * t->stride + i;
+    float *to = t->out + l * t->out_stride + i;
     const nu bits = (nu)(n == NL ? nload(t->x + at) : nload_n(t->x + at, n));
     const nu magnitude = bits & 0x7fffffffu;
     nu sign = bits & 0x80000000u;
     const nf y = divide ? (nf)magnitude / a : (nf)magnitude * a;
     const nf q = vround_magnitude(&r->round, way, nmin(y, nset(r->round.largest)), sign,
-                                  way == WAY_SR ? random_lanes(random) : nsetu(0));
+                                  HALVES(way) > 0 ? random_lanes(random, way) : nsetu(0));
     nf out = q * b;
     uint32_t lanes = 0;
     if (careful) out = out * r->scaling.dequant_2;
@@ -104,9 +116,9 @@ VINLINE void any_vector(const struct rectangle *t, int64_t at, const int64_t n, 
             if (lane < n) out[lane] = scalar_element(t, at + lane, t->wide > 1 ? g : g + lane);
         }
     if (n == NL)
-        nstore(t->out + at, out);
+        nstore(to, out);
     else
-        nstore_n(t->out + at, out, n);
+        nstore_n(to, out, n);
 }
 
 /* One scale per column: down the lines, with the scales of NL columns in registers. */
@@ -115,11 +127,11 @@ VINLINE void any_columns(const struct rectangle *t, const int way, const int div
         const nf a = nload(t->quant + i), b = nload(t->dequant + i);
         const int whole = i + NL <= t->n;
         for (int64_t l = 0; l < t->lines; l++) {
-            const uint16_t *random = t->random + l * t->random_stride + i;
+            const uint16_t *random = t->random + l * t->random_stride + i * HALVES(way);
             if (whole)
-                any_vector(t, l * t->stride + i, NL, a, b, i, random, way, divide, careful);
+                any_vector(t, l, i, NL, a, b, i, random, way, divide, careful);
             else
-                any_vector(t, l * t->stride + i, t->n - i, a, b, i, random, way, divide, careful);
+                any_vector(t, l, i, t->n - i, a, b, i, random, way, divide, careful);
         }
     }
 }
@@ -131,7 +143,7 @@ VINLINE void any_groups(const struct rectangle *t, const int way, const int divi
             const nf a = nset(t->quant[g]), b = nset(t->dequant[g]);
             const int64_t end = i + t->wide < t->n ? i + t->wide : t->n;
             for (; i < end; i += NL)
-                any_vector(t, l * t->stride + i, NL, a, b, g, random + i, way, divide, careful);
+                any_vector(t, l, i, NL, a, b, g, random + i * HALVES(way), way, divide, careful);
         }
     }
 }
@@ -156,10 +168,11 @@ FORMS(WAY_RUP)
 FORMS(WAY_RDN)
 FORMS(WAY_RTO)
 FORMS(WAY_SR)
+FORMS(WAY_SR_WIDE)
 
 static const rectangle_fn forms[WAYS][8] = {
     FORM_ROW(WAY_NONE), FORM_ROW(WAY_MAGIC), FORM_ROW(WAY_RNE), FORM_ROW(WAY_RNA), FORM_ROW(WAY_RTZ),
-    FORM_ROW(WAY_RUP),  FORM_ROW(WAY_RDN),   FORM_ROW(WAY_RTO), FORM_ROW(WAY_SR),
+    FORM_ROW(WAY_RUP),  FORM_ROW(WAY_RDN),   FORM_ROW(WAY_RTO), FORM_ROW(WAY_SR), FORM_ROW(WAY_SR_WIDE),
 };
 /* clang-format on */
 
@@ -170,19 +183,10 @@ rectangle_fn FPL_VEC(any_rectangle)(const struct rounding *r, int special, int64
 
 /* ---- the common case -------------------------------------------------------------------------------- */
 
-/* x within +-limit */
-VINLINE nf clamp(nf x, float limit) {
-#if defined(FPL_LEVEL_avx512)
-    return (nf)_mm512_range_ps((__m512)x, _mm512_set1_ps(limit), 2); /* the smaller magnitude, x's sign */
-#else
-    return (nf)((nu)nmin((nf)((nu)x & 0x7fffffffu), nset(limit)) | ((nu)x & 0x80000000u));
-#endif
-}
-
 /* One or two vectors (count) under scales a (the multiplier, or the lower inverse) and b (what scales
  * back), from x to out, `stride` apart. */
-VINLINE void fast_vectors(const struct vround *v, const int count, const float *x, float *out, int64_t stride,
-                          nf a, nf b, const int divide, const int clamped) {
+VINLINE void fast_vectors(const struct vround *v, const int count, const float *x, int64_t stride, float *out,
+                          int64_t out_stride, nf a, nf b, const int divide, const int clamped) {
     const nf above = (nf)((nu)a + 2u);
     nf from[2], c[2], sum[2];
     nmask unsure[2];
@@ -190,11 +194,11 @@ VINLINE void fast_vectors(const struct vround *v, const int count, const float *
     for (int u = 0; u < count; u++) {
         from[u] = nload(x + u * stride);
         nf y = from[u] * (divide ? above : a);
-        if (clamped) y = clamp(y, v->largest);
+        if (clamped) y = nclamp(y, v->largest);
         c[u] = magic(v, y);
         sum[u] = y + c[u];
         if (divide) {
-            const nf low = clamped ? clamp(from[u] * a, v->largest) : from[u] * a;
+            const nf low = clamped ? nclamp(from[u] * a, v->largest) : from[u] * a;
             unsure[u] = ndifferent(sum[u], low + c[u]);
         }
     }
@@ -202,7 +206,7 @@ VINLINE void fast_vectors(const struct vround *v, const int count, const float *
         const nf s = nselect_f(nequal_u((nu)b, nsetu(0)), nset(INFINITY), b);
         UNROLL(2)
         for (int u = 0; u < count; u++) {
-            const nf y = clamped ? clamp(from[u] / s, v->largest) : from[u] / s;
+            const nf y = clamped ? nclamp(from[u] / s, v->largest) : from[u] / s;
             c[u] = magic(v, y);
             sum[u] = y + c[u];
         }
@@ -210,8 +214,8 @@ VINLINE void fast_vectors(const struct vround *v, const int count, const float *
     UNROLL(2)
     for (int u = 0; u < count; u++) {
         nf back = (sum[u] - c[u]) * b;
-        if (clamped) back = clamp(back, FPL_FLOAT_MAX);
-        nstore(out + u * stride, nsigned(back, from[u]));
+        if (clamped) back = nclamp(back, FPL_FLOAT_MAX);
+        nstore(out + u * out_stride, nsigned(back, from[u]));
     }
 }
 
@@ -220,26 +224,26 @@ VINLINE void fast_tail(const struct vround *v, int64_t n, const float *x, float 
                        const int divide, const int clamped) {
     float lanes[NL];
     nstore(lanes, nload_n(x, n));
-    fast_vectors(v, 1, lanes, lanes, 0, a, b, divide, clamped);
+    fast_vectors(v, 1, lanes, 0, lanes, 0, a, b, divide, clamped);
     nstore_n(out, nload(lanes), n);
 }
 
 VINLINE void fast_columns(const struct rectangle *t, const int divide, const int clamped) {
     const struct vround v = t->r->round;
-    const int64_t stride = t->stride;
+    const int64_t stride = t->stride, out_stride = t->out_stride;
     for (int64_t i = 0; i < t->n; i += NL) {
         const nf a = nload(t->quant + i), b = nload(t->dequant + i);
         const float *x = t->x + i;
         float *out = t->out + i;
         int64_t l = t->lines;
         if (i + NL > t->n) {
-            for (; l > 0; l--, x += stride, out += stride)
+            for (; l > 0; l--, x += stride, out += out_stride)
                 fast_tail(&v, t->n - i, x, out, a, b, divide, clamped);
             break;
         }
-        for (; l >= 2; l -= 2, x += 2 * stride, out += 2 * stride)
-            fast_vectors(&v, 2, x, out, stride, a, b, divide, clamped);
-        if (l > 0) fast_vectors(&v, 1, x, out, stride, a, b, divide, clamped);
+        for (; l >= 2; l -= 2, x += 2 * stride, out += 2 * out_stride)
+            fast_vectors(&v, 2, x, stride, out, out_stride, a, b, divide, clamped);
+        if (l > 0) fast_vectors(&v, 1, x, stride, out, out_stride, a, b, divide, clamped);
     }
 }
 
@@ -248,8 +252,9 @@ VINLINE void fast_group(const struct vround *v, const float *x, float *out, floa
                         const int64_t vectors, const int divide, const int clamped) {
     const nf a = nset(quant), b = nset(dequant);
     int64_t u = 0;
-    for (; u + 2 <= vectors; u += 2) fast_vectors(v, 2, x + u * NL, out + u * NL, NL, a, b, divide, clamped);
-    if (u < vectors) fast_vectors(v, 1, x + u * NL, out + u * NL, NL, a, b, divide, clamped);
+    for (; u + 2 <= vectors; u += 2)
+        fast_vectors(v, 2, x + u * NL, NL, out + u * NL, NL, a, b, divide, clamped);
+    if (u < vectors) fast_vectors(v, 1, x + u * NL, NL, out + u * NL, NL, a, b, divide, clamped);
 }
 
 /* Lines of groups of `vectors` vectors, the last of which may be cut off; n a multiple of NL. */
@@ -259,7 +264,7 @@ VINLINE void fast_groups(const struct rectangle *t, const int divide, const int 
     for (int64_t l = 0; l < t->lines; l++) {
         const float *x = t->x + l * t->stride, *quant = t->quant, *dequant = t->dequant;
         const float *last = x + t->n / NL / vectors * vectors * NL, *end = x + t->n;
-        float *out = t->out + l * t->stride;
+        float *out = t->out + l * t->out_stride;
         for (; x < last; x += vectors * NL, out += vectors * NL)
             fast_group(&v, x, out, *quant++, *dequant++, vectors, divide, clamped);
         if (x < end) fast_group(&v, x, out, *quant, *dequant, (end - x) / NL, divide, clamped);

@@ -16,19 +16,23 @@ struct rounding {
     int careful; /* more is needed than scaling and clamped rounding */
 };
 
-struct rounding FPL_VEC(rounding)(const struct fpl_quantizer_plan *plan, const struct fpl_random_at *at,
-                                  const float *x, float amax_tensor);
+/* 16-bit pieces of random bits that an element takes. */
+#define HALVES(way) ((way) == WAY_SR ? 1 : (way) == WAY_SR_WIDE ? 2 : 0)
 
-/* A rectangle, `lines` by n floats, from x to out (which may be x).  One quant and dequant per
+/* Without x and at, which the caller sets. */
+struct rounding FPL_VEC(rounding)(const struct fpl_quantizer_plan *plan, float amax_tensor);
+
+/* A rectangle, `lines` by n floats, from x to out (which may be x); lines lie stride and
+ * out_stride apart.  One quant and dequant per
  * `wide` columns, where wide and n are multiples of NL, or per column (wide 1: arrays up to
  * the end of the last vector).  Fast forms that divide take FPL_VEC(inverses) for quant. */
 struct rectangle {
     const struct rounding *r;
     const float *x;
     float *out;
-    int64_t stride, lines, n, wide;
+    int64_t stride, out_stride, lines, n, wide;
     const float *quant, *dequant;
-    const uint16_t *random; /* WAY_SR: n halves for each line, random_stride apart */
+    const uint16_t *random; /* HALVES(way) n for each line, random_stride apart */
     int64_t random_stride;
 };
 

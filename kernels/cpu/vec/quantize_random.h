@@ -37,6 +37,7 @@ VINLINE void philox_store(nq c0, nq c1, nq c2, nq c3, uint16_t *out) {
 /* The ten rounds' keys, once per call. */
 struct philox {
     uint64_t k0[10], k1[10];
+    uint64_t third, first[2], second; /* what the constant words of the first rounds come to */
     uint32_t step, stream;
 };
 
@@ -46,6 +47,11 @@ static inline struct philox philox_keys(const struct fpl_random_at *at) {
         p.k0[i] = (uint32_t)at->seed + i * 0x9e3779b9u;
         p.k1[i] = (uint32_t)(at->seed >> 32) + i * 0xbb67ae85u;
     }
+    const uint64_t b = 0xcd9e8d57u * (uint64_t)p.step, a = 0xd2511f53u * (b >> 32 ^ p.k0[0]);
+    p.third = p.stream ^ p.k1[0];
+    p.first[0] = (b & 0xffffffffu) ^ p.k0[1];
+    p.first[1] = a >> 32 ^ p.k1[1];
+    p.second = (a & 0xffffffffu) ^ p.k1[2];
     return p;
 }
 
@@ -71,5 +77,82 @@ static inline const uint16_t *random_halves(const struct philox *p, uint64_t fir
     }
     return buf + offset;
 }
+
+#if defined(FPL_LEVEL_avx512)
+/* Random halves of sixteen runs of sixteen elements, `step` apart, for code that does other
+ * work between the rounds: one block's rounds wait for each other, so that thirty-two blocks in
+ * four vectors and something else are needed to keep the processor busy.
+ *
+ * The first element and step are multiples of 8; all elements are below 2^35, so that the
+ * block's high word is 0.  Two rounds start from constants: that word, step and stream are the
+ * same for all.  A vector holds two blocks of each of four runs, in an order that makes runs of
+ * what unpacking leaves. */
+enum { CHAINS = 4 };
+
+struct philox_state {
+    __m512i c0[CHAINS], c1[CHAINS], c2[CHAINS], c3[CHAINS];
+};
+
+#define HIGH(x) _mm512_shuffle_epi32(x, _MM_PERM_CDAB)
+#define ALL(x) _mm512_set1_epi64((long long)(x))
+#define XOR3(a, b, c) _mm512_ternarylogic_epi64(a, b, c, 0x96)
+
+/* Block numbers of four runs relative to the first. */
+VINLINE __m512i philox_pattern(int64_t step) {
+    const __m512i runs = _mm512_setr_epi64(0, 2, 0, 2, 1, 3, 1, 3),
+                  half = _mm512_setr_epi64(0, 0, 1, 1, 0, 0, 1, 1);
+    return _mm512_add_epi64(_mm512_mul_epu32(runs, ALL(step / 8)), half);
+}
+
+/* The first three rounds. */
+VINLINE void philox_start(const struct philox *p, __m512i pattern, uint64_t first, int64_t step,
+                          struct philox_state *s) {
+    const __m512i m0 = ALL(0xd2511f53), m1 = ALL(0xcd9e8d57);
+    UNROLL(4)
+    for (int i = 0; i < CHAINS; i++) {
+        const __m512i block = _mm512_add_epi64(pattern, ALL((first + (uint64_t)(4 * i * step)) / 8));
+        __m512i a = _mm512_mul_epu32(block, m0);
+        __m512i b = _mm512_mul_epu32(_mm512_xor_si512(HIGH(a), ALL(p->third)), m1);
+        const __m512i c0 = _mm512_xor_si512(HIGH(b), ALL(p->first[0])), c1 = b;
+        const __m512i c2 = _mm512_xor_si512(a, ALL(p->first[1]));
+        a = _mm512_mul_epu32(c0, m0);
+        b = _mm512_mul_epu32(c2, m1);
+        s->c0[i] = XOR3(HIGH(b), c1, ALL(p->k0[2]));
+        s->c1[i] = b;
+        s->c2[i] = _mm512_xor_si512(HIGH(a), ALL(p->second));
+        s->c3[i] = a;
+    }
+}
+
+VINLINE void philox_round(const struct philox *p, int round, struct philox_state *s) {
+    const __m512i m0 = ALL(0xd2511f53), m1 = ALL(0xcd9e8d57);
+    UNROLL(4)
+    for (int i = 0; i < CHAINS; i++) {
+        const __m512i a = _mm512_mul_epu32(s->c0[i], m0), b = _mm512_mul_epu32(s->c2[i], m1);
+        s->c0[i] = XOR3(HIGH(b), s->c1[i], ALL(p->k0[round]));
+        s->c1[i] = b;
+        s->c2[i] = XOR3(HIGH(a), s->c3[i], ALL(p->k1[round]));
+        s->c3[i] = a;
+    }
+}
+
+/* The last round; sixteen halves for each run, runs in order. */
+VINLINE void philox_end(const struct philox *p, struct philox_state *s, uint16_t *out) {
+    const __m512i m0 = ALL(0xd2511f53), m1 = ALL(0xcd9e8d57);
+    UNROLL(4)
+    for (int i = 0; i < CHAINS; i++) {
+        __m512i a = _mm512_mul_epu32(s->c0[i], m0), b = _mm512_mul_epu32(s->c2[i], m1);
+        /* words 0 and 1, 2 and 3 of each block: only the low one is mixed */
+        b = _mm512_mask_ternarylogic_epi32(HIGH(b), 0x5555, s->c1[i], ALL(p->k0[9]), 0x96);
+        a = _mm512_mask_ternarylogic_epi32(HIGH(a), 0x5555, s->c3[i], ALL(p->k1[9]), 0x96);
+        _mm512_store_si512(out + 64 * i, _mm512_unpacklo_epi64(b, a));
+        _mm512_store_si512(out + 64 * i + 32, _mm512_unpackhi_epi64(b, a));
+    }
+}
+
+#undef HIGH
+#undef ALL
+#undef XOR3
+#endif
 
 #endif

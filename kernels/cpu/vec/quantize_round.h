@@ -12,6 +12,8 @@
  *          M = 0, the parity is that of the exponent field less emin - 1
  *   RNA    floor((floor(2t) + 1) / 2) of t = y/2^k
  *   SR     floor((floor(t 2^r) + R) / 2^r): the fraction's first r bits are all that count
+ *   SR_WIDE  more than 16 random bits: f 2^r in two halves of the word, and whether adding R to
+ *          it carries
  *   RTZ, RUP, RDN, RTO   floor(t), one more where t is no integer and the mode says so
  *
  * `sat` clamps y first, which gives the same as clamping the result.  Lanes that need other
@@ -34,6 +36,7 @@ enum way {
     WAY_RDN,
     WAY_RTO,
     WAY_SR,
+    WAY_SR_WIDE,
     WAYS
 };
 
@@ -47,6 +50,7 @@ struct vround {
     uint32_t drop, half, keep; /* RNE: 23 - M, half a quantum less one unit, mask */
     uint32_t flip;             /* M = 0: exponent parity of odd codes is that of field ^ flip */
     uint32_t random_mask;      /* SR */
+    uint32_t random_shift;     /* SR with 16 bits, M <= 5: makes 2^(k+7) of 2^(k+M) */
     int sr_bits;
     float below_magic; /* RNE: 2^23 quanta of the range below 2^emin */
     float largest;
@@ -57,11 +61,13 @@ struct vround {
 static inline int choose_way(const struct fpl_round *p) {
     const int M = p->mbits, emin = p->emin, low = p->subnormals ? emin - M : emin;
     if (p->identity) return WAY_NONE;
-    if (!p->is_signed || p->no_zero || M > 22 || emin < -126 || emin > 100) return WAY_SCALAR;
+    if (p->codebook != 0 || p->no_zero || M > 22 || emin < -126 || emin > 100) return WAY_SCALAR;
     if (p->mode == FPL_RNE) {
         if (M >= 1 && M <= 21 && p->subnormals && fpl_exponent(p->largest) <= 103 + M) return WAY_MAGIC;
         return WAY_RNE;
     }
+    if (p->mode == FPL_SR && p->sr_bits > 16)
+        return low < -126 || M > 21 || fpl_exponent(p->largest) > 120 ? WAY_SCALAR : WAY_SR_WIDE;
     /* t = y 2^(extra - k) must be made by one normal factor, and fit an integer */
     const int extra = p->mode == FPL_RNA ? 1 : p->mode == FPL_SR ? p->sr_bits : 0;
     if (low < -126 || extra - low > 127 || M + 1 + extra > 30 || extra > 16) return WAY_SCALAR;
@@ -71,8 +77,9 @@ static inline int choose_way(const struct fpl_round *p) {
     return ways[p->mode];
 }
 
-static inline struct vround lower_vround(const struct fpl_round *p) {
-    struct vround v = {.way = choose_way(p), .largest = p->largest};
+/* is_signed: magnitudes of signed formats; the caller may know that there are no others. */
+static inline struct vround lower_vround(const struct fpl_round *p, int is_signed) {
+    struct vround v = {.way = is_signed ? choose_way(p) : WAY_SCALAR, .largest = p->largest};
     if (v.way == WAY_SCALAR || v.way == WAY_NONE) return v;
     const int M = p->mbits, low = p->subnormals ? p->emin - M : p->emin;
     v.mbits = M;
@@ -88,6 +95,7 @@ static inline struct vround lower_vround(const struct fpl_round *p) {
     v.below_magic = fpl_power_of_two(low + 23);
     v.sr_bits = p->sr_bits;
     v.random_mask = (uint32_t)(((uint64_t)1 << p->sr_bits) - 1u);
+    v.random_shift = (uint32_t)(7 - M) << 23;
     v.exact_sat = p->overflow == FPL_SAT;
     return v;
 }
@@ -122,6 +130,15 @@ VINLINE nf vround_magnitude(const struct vround *v, const int way, nf y, nu sign
     const nf t = y * (nf)(one + one - k);
     const nu whole = nto_int(t);
     if (way == WAY_RTZ) return nto_float(whole) * (nf)k;
+    if (way == WAY_SR_WIDE) {
+        const nf f = (t - nto_float(whole)) * nset(0x1p16f);
+        const nu high = nto_int(f), low = nto_int((f - nto_float(high)) * nset(0x1p16f));
+        /* 32 bits of f and of R, aligned at the top; bits of f below the r-th do not count */
+        const uint32_t unused = 32u - (uint32_t)v->sr_bits;
+        const nu fraction = (high << 16 | low) >> unused << unused;
+        const nmask carry = nmore_u(fraction, ~(random << unused));
+        return nto_float(whole + nselect(carry, nsetu(1), nsetu(0))) * (nf)k;
+    }
     nu up; /* one unit where the mode goes up from an inexact t */
     if (way == WAY_RUP)
         up = (sign >> 31) ^ 1u;

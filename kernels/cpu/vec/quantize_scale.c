@@ -10,9 +10,10 @@
  */
 #include "quantize_scale.h"
 
+#include "quantize_lanes.h"
+
 /* ---- largest magnitudes -------------------------------------------------------------------- */
 
-VINLINE nu magnitude(nf x) { return (nu)x & 0x7fffffffu; }
 VINLINE nu finite_magnitude(nf x) {
     const nu a = magnitude(x);
     return nselect(nmore_i(nsetu(0x7f800000u), a), a, nsetu(0));
@@ -82,43 +83,10 @@ uint32_t FPL_VEC(column_largest)(int64_t lines, int64_t stride, int64_t n, const
     return finite_only ? all_columns(lines, stride, n, x, 1, out) : all_columns(lines, stride, n, x, 0, out);
 }
 
-VINLINE nu group_magnitude(const int64_t wide, const float *x) {
-    nu m = magnitude(nload(x));
-    for (int64_t u = 1; u < wide; u++) m = nmax_i(m, magnitude(nload(x + u * NL)));
-    return m;
-}
-
-#if defined(FPL_LEVEL_avx512)
-/* The largest lanes of sixteen vectors, in order: four rounds of pairing them off, each of
- * which halves the vectors and the lanes that belong to one of them. */
-VINLINE nu largest_of_each(const nu *m) {
-    __m512i a[8], b[4], c[2];
-    UNROLL(8)
-    for (int i = 0; i < 8; i++) {
-        const __m512i p = (__m512i)m[2 * i], q = (__m512i)m[2 * i + 1];
-        a[i] = _mm512_max_epi32(_mm512_shuffle_i32x4(p, q, 0x44), _mm512_shuffle_i32x4(p, q, 0xee));
-    }
-    UNROLL(4)
-    for (int i = 0; i < 4; i++)
-        b[i] = _mm512_max_epi32(_mm512_shuffle_i32x4(a[2 * i], a[2 * i + 1], 0x88),
-                                _mm512_shuffle_i32x4(a[2 * i], a[2 * i + 1], 0xdd));
-    UNROLL(2)
-    for (int i = 0; i < 2; i++)
-        c[i] = _mm512_max_epi32(_mm512_unpacklo_epi64(b[2 * i], b[2 * i + 1]),
-                                _mm512_unpackhi_epi64(b[2 * i], b[2 * i + 1]));
-    const __m512 p = _mm512_castsi512_ps(c[0]), q = _mm512_castsi512_ps(c[1]);
-    const __m512i d = _mm512_max_epi32(_mm512_castps_si512(_mm512_shuffle_ps(p, q, 0x88)),
-                                       _mm512_castps_si512(_mm512_shuffle_ps(p, q, 0xdd)));
-    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    return (nu)_mm512_permutexvar_epi32(order, d);
-}
-#endif
-
 /* Groups of `wide` whole vectors. */
 VINLINE uint32_t whole_groups(int64_t groups, const int64_t wide, const float *x, float *out) {
     nu all = nsetu(0);
     int64_t g = 0;
-#if defined(FPL_LEVEL_avx512)
     for (; g + NL <= groups; g += NL) {
         nu m[NL];
         UNROLL(16)
@@ -127,7 +95,6 @@ VINLINE uint32_t whole_groups(int64_t groups, const int64_t wide, const float *x
         nstore(out + g, (nf)a);
         all = nmax_i(all, a);
     }
-#endif
     uint32_t most = nlargest(all);
     for (; g < groups; g++) {
         const uint32_t a = nlargest(group_magnitude(wide, x + g * wide * NL));
@@ -173,14 +140,62 @@ void FPL_VEC(spread)(int64_t n, int64_t width, const float *groups, float *out) 
 
 /* ---- scales ---------------------------------------------------------------------------------- */
 
+/* SCALE_POWER, or of the quotient SCALE_NEAREST_POWER: to nearest, a tie to the even field. */
+static struct power_rule power_rule(const struct fpl_quantizer_plan *p) {
+    struct power_rule r = {0, 0x7fffffu, 0, p->largest_exponent};
+    if (p->scale_rule == FPL_SCALE_RCEIL) r.threshold = fpl_significand(p->largest) & 0x7fffffu;
+    if (p->scale_rule == FPL_SCALE_CEIL) r.threshold = 0;
+    if (p->scale_rule == FPL_SCALE_EVEN) r.add = p->round.mbits > 22 ? 0u : 1u << (22 - p->round.mbits);
+    if (p->scale_rule == FPL_SCALE_P3109 || p->scale_rule == FPL_SCALE_FORMAT) {
+        r.threshold = 0x400000u;
+        r.tie = 1;
+        r.top = 0;
+    }
+    return r;
+}
+
+static enum scale_kind scale_kind(const struct fpl_quantizer_plan *p, const struct vround *format) {
+    if (p->two_level) return format->way == WAY_SCALAR ? SCALE_SCALAR : SCALE_FORMAT;
+    switch (p->scale_rule) {
+    case FPL_SCALE_FP32:
+        return SCALE_RATIO;
+    case FPL_SCALE_MUL:
+        return SCALE_MUL;
+    case FPL_SCALE_FLOOR:
+    case FPL_SCALE_RCEIL:
+    case FPL_SCALE_CEIL:
+    case FPL_SCALE_EVEN:
+    case FPL_SCALE_P3109:
+        return SCALE_POWER;
+    case FPL_SCALE_FORMAT:
+        if (p->scale.no_zero && p->scale.mbits == 0 && p->scale.emin == -127) return SCALE_NEAREST_POWER;
+        return format->way == WAY_SCALAR ? SCALE_SCALAR : SCALE_FORMAT;
+    default:
+        return SCALE_SCALAR;
+    }
+}
+
+/* The scale format as SCALE_FORMAT rounds with it: rne, sat, magnitudes only. */
+static struct vround scale_round(const struct fpl_round *p) {
+    struct vround v = {.way = WAY_SCALAR};
+    if (p->identity || p->mode != FPL_RNE || p->overflow != FPL_SAT) return v;
+    v = lower_vround(p, 1);
+    if (v.way == WAY_MAGIC) v.way = WAY_RNE;
+    return v;
+}
+
 struct scaling FPL_VEC(scaling)(const struct fpl_quantizer_plan *plan, float amax_tensor) {
     struct scaling s = {.plan = plan, .s_enc = 1.0f, .dequant_2 = 1.0f};
     if (plan->identity || plan->granularity == FPL_UNSCALED) return s;
+    if (plan->two_level || plan->scale_rule == FPL_SCALE_FORMAT) s.format = scale_round(&plan->scale);
+    s.kind = scale_kind(plan, &s.format);
+    if (s.kind == SCALE_POWER || s.kind == SCALE_NEAREST_POWER) s.power = power_rule(plan);
     if (plan->two_level) {
         s.s_enc = fpl_tensor_scale(plan, amax_tensor);
         s.dequant_2 = 1.0f / s.s_enc;
     } else {
-        s.divide = plan->scale_rule == FPL_SCALE_FP32 || plan->scale_rule == FPL_SCALE_FORMAT;
+        s.divide = plan->scale_rule == FPL_SCALE_FP32 || plan->scale_rule == FPL_SCALE_FORMAT ||
+                   plan->scale_rule == FPL_SCALE_DELAYED;
     }
     return s;
 }
@@ -194,71 +209,26 @@ static void scalar_scales(const struct scaling *s, int64_t n, const float *amax,
         dequant[g] = one.dequant;
         /* a scale of zero: x / inf is the zero of x's sign, as x * 0 is */
         if (s->divide && one.quant == 0.0f) quant[g] = INFINITY;
+        if (s->plan->two_level && amax[g] == 0.0f) quant[g] = ZERO_GROUP;
     }
-}
-
-/* fp32 and mul: the ratio and its inverse, clamped, 1 for zeros. */
-VINLINE void ratio_scales(const struct scaling *s, const int mul, nf amax, float *quant, float *dequant) {
-    const nf most = nset(FPL_FLOAT_MAX), one = nset(1.0f), largest_value = nset(s->plan->largest);
-    const nmask zero = nequal_u((nu)amax, nsetu(0));
-    nf d = nmin(amax / largest_value, most), q = d;
-    if (mul) {
-        q = nmin(largest_value / amax, most);
-    } else {
-        d = nselect_f(nless(d, nset(FPL_FLOAT_MIN)), nset(FPL_FLOAT_MIN), d);
-        q = d;
-    }
-    nstore(quant, nselect_f(zero, one, q));
-    nstore(dequant, nselect_f(zero, one, d));
-}
-
-/* What turns amax' bits into an exponent field: add, take the field, one more where the
- * mantissa exceeds the threshold. */
-struct power_rule {
-    uint32_t add, threshold;
-    int32_t top; /* exponent of the largest value */
-};
-
-static struct power_rule power_rule(const struct fpl_quantizer_plan *p) {
-    struct power_rule r = {0, 0x7fffffu, p->largest_exponent};
-    if (p->scale_rule == FPL_SCALE_RCEIL) r.threshold = fpl_significand(p->largest) & 0x7fffffu;
-    if (p->scale_rule == FPL_SCALE_CEIL) r.threshold = 0;
-    if (p->scale_rule == FPL_SCALE_EVEN) r.add = p->round.mbits > 22 ? 0u : 1u << (22 - p->round.mbits);
-    return r;
-}
-
-/* Bits of 2^(field - 127), field in 0..254; field 0 is the subnormal 2^-127. */
-VINLINE nf power(nu field) { return (nf)nselect(nequal_u(field, nsetu(0)), nsetu(1u << 22), field << 23); }
-
-VINLINE void power_scales(const struct power_rule *r, nf amax, float *quant, float *dequant) {
-    const nu bits = (nu)amax + r->add, one = nsetu(1);
-    const nu up = nselect(nmore_i(bits & 0x7fffffu, nsetu(r->threshold)), one, nsetu(0));
-    nu field = (bits >> 23) + up - (uint32_t)r->top;
-    field = nmax_i(field, nsetu(0));
-    field = nselect(nmore_i(field, nsetu(254)), nsetu(254), field);
-    const nmask zero = nequal_u((nu)amax, nsetu(0));
-    nstore(quant, nselect_f(zero, nset(1.0f), power(254 - field)));
-    nstore(dequant, nselect_f(zero, nset(1.0f), power(field)));
 }
 
 void FPL_VEC(group_scales)(const struct scaling *s, int64_t n, const float *amax, float *quant,
                            float *dequant) {
-    const int rule = s->plan->scale_rule;
-    if (s->plan->granularity == FPL_UNSCALED || s->plan->two_level || rule == FPL_SCALE_FORMAT ||
-        rule == FPL_SCALE_P3109) {
+    if (s->kind == SCALE_SCALAR) {
         scalar_scales(s, n, amax, quant, dequant);
         return;
     }
-    if (rule == FPL_SCALE_FP32 || rule == FPL_SCALE_MUL) {
-        for (int64_t g = 0; g < n; g += NL)
-            ratio_scales(s, rule == FPL_SCALE_MUL, nload(amax + g), quant + g, dequant + g);
-        return;
-    }
-    const struct power_rule r = power_rule(s->plan);
+    const int normal_only = s->kind == SCALE_POWER || s->kind == SCALE_NEAREST_POWER;
     for (int64_t g = 0; g < n; g += NL) {
         const nf a = nload(amax + g);
-        power_scales(&r, a, quant + g, dequant + g);
-        const nmask small = nmore_i(nsetu(0x00800000u), (nu)a), none = nequal_u((nu)a, nsetu(0));
+        nf q, d;
+        lane_scales(s, a, &q, &d);
+        nstore(quant + g, q);
+        nstore(dequant + g, d);
+        if (!normal_only) continue;
+        const nf from = s->kind == SCALE_POWER ? a : a / nset(s->plan->largest);
+        const nmask small = nmore_i(nsetu(0x00800000u), (nu)from), none = nequal_u((nu)a, nsetu(0));
         for (uint32_t lanes = nlanes(small) & ~nlanes(none); lanes != 0; lanes &= lanes - 1) {
             const int64_t i = g + __builtin_ctz(lanes);
             if (i < n) scalar_scales(s, 1, amax + i, quant + i, dequant + i);

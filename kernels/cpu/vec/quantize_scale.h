@@ -3,7 +3,24 @@
 #define FPL_VEC_QUANTIZE_SCALE_H
 
 #include "../../../formats/scale.h"
-#include "native.h"
+#include "quantize_round.h"
+
+/* How a rule is computed with one group per lane. */
+enum scale_kind {
+    SCALE_SCALAR,        /* not at all: by scale.h */
+    SCALE_RATIO,         /* fp32 */
+    SCALE_MUL,           /* mul */
+    SCALE_POWER,         /* of amax' bits: e8m0, rceil, ceil, even, p3109 */
+    SCALE_NEAREST_POWER, /* of those of amax/largest: ue8m0 as a format */
+    SCALE_FORMAT         /* other formats, one level or two */
+};
+
+/* What turns a float's bits into a power's exponent field: add, take the field, one more where
+ * the mantissa, raised by `tie` times the field's parity, exceeds the threshold. */
+struct power_rule {
+    uint32_t add, threshold, tie;
+    int32_t top; /* exponent of the largest value, or 0 */
+};
 
 /* How elements of one plan meet their scale: y = x / quant or x * quant (scale.h); out =
  * q * dequant * dequant_2.  divide and dequant_2 are those of the whole operand, quant and
@@ -13,6 +30,9 @@ struct scaling {
     float s_enc;
     int divide;
     float dequant_2;
+    enum scale_kind kind;
+    struct power_rule power; /* SCALE_POWER, SCALE_NEAREST_POWER */
+    struct vround format;    /* SCALE_FORMAT */
 };
 
 struct scaling FPL_VEC(scaling)(const struct fpl_quantizer_plan *plan, float amax_tensor);

@@ -25,8 +25,13 @@ const struct fpl_kernels FPL_VEC(kernels) = {
     .swiglu_forward = FPL_VEC(swiglu_forward),
     .swiglu_backward = FPL_VEC(swiglu_backward),
     .gemm = FPL_VEC(gemm),
+    .clip_mask = FPL_VEC(clip_mask),
     .quantize = FPL_VEC(quantize),
+    .quantize_transposed = FPL_VEC(quantize_transposed),
     .cross_entropy = FPL_VEC(cross_entropy),
     .sqnorm = FPL_VEC(sqnorm),
+    .quantize_tensors = FPL_VEC(quantize_tensors),
+    .delay = fpl_cpu_delay,
+    .diagnose = FPL_VEC(diagnose),
     .adamw = FPL_VEC(adamw),
 };

@@ -1,0 +1,31 @@
+/* quantize_fused.h - the common quantizers in one pass, NL groups of one scale at a time. */
+#ifndef FPL_VEC_QUANTIZE_FUSED_H
+#define FPL_VEC_QUANTIZE_FUSED_H
+
+#include "quantize_apply.h"
+#include "quantize_random.h"
+
+/* Groups that lie side by side: `batches` times NL groups.
+ *   rows     a group is `vectors` consecutive vectors, groups follow each other
+ *   columns  a group is a column of `vectors` lines, `stride` apart; NL columns per batch
+ * at: index of x[0] in the operand, for random bits. */
+struct batches {
+    const struct rounding *r;
+    const struct philox *keys;
+    const float *x;
+    float *out;
+    int64_t vectors, stride, out_stride; /* strides: columns only */
+    int64_t count;                       /* batches, all in all */
+    int64_t across; /* columns: batches side by side; then `vectors` lines further down */
+    uint64_t at;
+};
+
+typedef int64_t (*fused_fn)(const struct batches *b);
+
+/* The function that quantizes whole batches of this plan, NULL where there is none.  It returns
+ * how many it did: fewer than `count` where the next one holds a group that only the general
+ * path does (not finite, tiny, huge). */
+fused_fn FPL_VEC(fused)(const struct rounding *r, int by_columns, int64_t vectors, int64_t stride,
+                        uint64_t at, int in_place);
+
+#endif

@@ -1,0 +1,214 @@
+/* device.cu - the CUDA device: memory, the first error, scratch, and parameters.
+ *
+ * Parameters are small host arrays that kernels read: rates, quantizer plans, segment tables.  They are
+ * kept by content: a training step that passes the same plans as the last one finds them on the
+ * device.  There are two tables: a full one becomes the older one, which is emptied first, after the
+ * stream has finished.  So a pointer outlives at least half a table of later parameters.
+ */
+#include "device.h"
+#include "weights.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PARAMETERS = 1024 };
+
+struct parameter_table {
+    struct {
+        void *host, *device;
+        size_t bytes;
+        uint64_t hash;
+    } entry[PARAMETERS]; /* open addressing by hash */
+    int count;
+};
+
+struct fpl_cuda_parameters {
+    struct parameter_table table[2];
+    int now;
+};
+
+int fpl_cuda_ok(struct fpl_device *dev, cudaError_t status, const char *what) {
+    if (status == cudaSuccess) return 1;
+    if (dev->error.code == FPL_OK)
+        fpl_fail(&dev->error, FPL_SYSTEM, "cuda: %s: %s (%s)", what, cudaGetErrorString(status),
+                 cudaGetErrorName(status));
+    return 0;
+}
+
+/* ---- device ------------------------------------------------------------------------------------ */
+
+static enum fpl_code start(struct fpl_device *dev, struct fpl_error *err) {
+    cudaDeviceProp properties;
+    int count = 0;
+    cudaError_t status = cudaGetDeviceCount(&count);
+    if (status != cudaSuccess || count < 1)
+        return fpl_fail(err, FPL_SYSTEM, "cuda: no device: %s; --device cpu needs none",
+                        status != cudaSuccess ? cudaGetErrorString(status) : "none is visible");
+    const int ok =
+        fpl_cuda_ok(dev, cudaSetDevice(dev->number), "choosing the device") &&
+        fpl_cuda_ok(dev, cudaGetDeviceProperties(&properties, dev->number), "asking for its properties") &&
+        fpl_cuda_ok(dev, cudaStreamCreateWithFlags(&dev->stream, cudaStreamNonBlocking), "making a stream");
+    if (!ok) return fpl_cuda_check(dev, err);
+    snprintf(dev->name, sizeof dev->name, "%.120s", properties.name);
+    dev->compute = properties.major * 10 + properties.minor;
+    dev->parameters = (struct fpl_cuda_parameters *)calloc(1, sizeof *dev->parameters);
+    return dev->parameters != NULL ? FPL_OK : fpl_fail(err, FPL_SYSTEM, "cuda: out of host memory");
+}
+
+enum fpl_code fpl_cuda_open(struct fpl_device **dev, const struct fpl_device_options *options,
+                            struct fpl_error *err) {
+    (void)options; /* threads are the CPU's */
+    *dev = (struct fpl_device *)calloc(1, sizeof **dev);
+    if (*dev == NULL) return fpl_fail(err, FPL_SYSTEM, "cuda: out of host memory");
+    const enum fpl_code code = start(*dev, err);
+    if (code == FPL_OK) return FPL_OK;
+    fpl_cuda_close(*dev);
+    *dev = NULL;
+    return code;
+}
+
+static void forget_parameters(struct parameter_table *p) {
+    for (int i = 0; i < PARAMETERS; i++) {
+        if (p->entry[i].host == NULL) continue;
+        free(p->entry[i].host);
+        (void)cudaFree(p->entry[i].device);
+        p->entry[i].host = NULL;
+    }
+    p->count = 0;
+}
+
+void fpl_cuda_close(struct fpl_device *dev) {
+    if (dev == NULL) return;
+    if (dev->stream != NULL) (void)cudaStreamSynchronize(dev->stream);
+    for (int i = 0; i < FPL_CUDA_SCRATCH_COUNT; i++) (void)cudaFree(dev->scratch[i].data);
+    for (int i = 0; dev->parameters != NULL && i < 2; i++) forget_parameters(&dev->parameters->table[i]);
+    free(dev->parameters);
+    fpl_cuda_weights_free(dev);
+    if (dev->stream != NULL) (void)cudaStreamDestroy(dev->stream);
+    free(dev);
+}
+
+void fpl_cuda_describe(const struct fpl_device *dev, char *buf, size_t size) {
+    snprintf(buf, size, "%s; sm_%d", dev->name, dev->compute);
+}
+
+enum fpl_code fpl_cuda_check(struct fpl_device *dev, struct fpl_error *err) {
+    if (dev->error.code == FPL_OK)
+        (void)fpl_cuda_ok(dev, cudaStreamSynchronize(dev->stream), "waiting for the device");
+    if (dev->error.code != FPL_OK && err != NULL) *err = dev->error;
+    return dev->error.code;
+}
+
+/* ---- memory ------------------------------------------------------------------------------------ */
+
+static void *allocate(struct fpl_device *dev, size_t bytes) {
+    void *p = NULL;
+    const cudaError_t status = cudaMalloc(&p, bytes == 0 ? 1 : bytes);
+    if (status == cudaSuccess) return p;
+    (void)cudaGetLastError();
+    if (dev->error.code == FPL_OK)
+        fpl_fail(
+            &dev->error, FPL_SYSTEM,
+            "cuda: no memory for %zu bytes on %s (%s); a smaller model, pack, seq or micro_tokens needs less",
+            bytes, dev->name, cudaGetErrorString(status));
+    return NULL;
+}
+
+void *fpl_cuda_alloc(struct fpl_device *dev, size_t bytes) {
+    if (fpl_cuda_failed(dev)) return NULL;
+    void *p = allocate(dev, bytes);
+    if (p != NULL) fpl_cuda_zero(dev, p, bytes);
+    return p;
+}
+
+void fpl_cuda_release(struct fpl_device *dev, void *p) {
+    fpl_cuda_weights_forget(dev, p, 0);
+    if (p != NULL) (void)fpl_cuda_ok(dev, cudaFree(p), "releasing memory"); /* waits for work in flight */
+}
+
+void *fpl_cuda_scratch(struct fpl_device *dev, int slot, size_t bytes) {
+    if (fpl_cuda_failed(dev)) return NULL;
+    if (dev->scratch[slot].data == NULL || dev->scratch[slot].size < bytes) {
+        (void)fpl_cuda_ok(dev, cudaFree(dev->scratch[slot].data), "releasing scratch");
+        dev->scratch[slot].data = allocate(dev, bytes);
+        dev->scratch[slot].size = dev->scratch[slot].data != NULL ? bytes : 0;
+    }
+    return dev->scratch[slot].data;
+}
+
+void fpl_cuda_upload(struct fpl_device *dev, void *to, const void *from_host, size_t bytes) {
+    if (fpl_cuda_failed(dev) || bytes == 0) return;
+    fpl_cuda_weights_forget(dev, to, bytes);
+    (void)fpl_cuda_ok(dev, cudaMemcpyAsync(to, from_host, bytes, cudaMemcpyHostToDevice, dev->stream),
+                      "upload");
+    /* The host array is the caller's again on return. */
+    (void)fpl_cuda_ok(dev, cudaStreamSynchronize(dev->stream), "upload");
+}
+
+void fpl_cuda_download(struct fpl_device *dev, void *to_host, const void *from, size_t bytes) {
+    if (fpl_cuda_failed(dev) || bytes == 0) return;
+    (void)fpl_cuda_ok(dev, cudaMemcpyAsync(to_host, from, bytes, cudaMemcpyDeviceToHost, dev->stream),
+                      "download");
+    (void)fpl_cuda_ok(dev, cudaStreamSynchronize(dev->stream), "download");
+}
+
+void fpl_cuda_zero(struct fpl_device *dev, void *p, size_t bytes) {
+    if (fpl_cuda_failed(dev) || bytes == 0) return;
+    fpl_cuda_weights_forget(dev, p, bytes);
+    (void)fpl_cuda_ok(dev, cudaMemsetAsync(p, 0, bytes, dev->stream), "zeroing memory");
+}
+
+/* ---- parameters ---------------------------------------------------------------------------------- */
+
+/* FNV-1a over whole words, then the rest. */
+static uint64_t hash_of(const void *data, size_t bytes) {
+    const unsigned char *p = (const unsigned char *)data;
+    uint64_t h = 0xcbf29ce484222325u;
+    for (; bytes >= 8; bytes -= 8, p += 8) {
+        uint64_t word;
+        memcpy(&word, p, 8);
+        h = (h ^ word) * 0x100000001b3u;
+        h ^= h >> 29;
+    }
+    for (; bytes > 0; bytes--, p++) h = (h ^ *p) * 0x100000001b3u;
+    return h;
+}
+
+/* The entry that holds this content, or the free one where it belongs. */
+static int find(const struct parameter_table *p, const void *host, size_t bytes, uint64_t hash) {
+    int i = (int)(hash % PARAMETERS);
+    while (p->entry[i].host != NULL && (p->entry[i].hash != hash || p->entry[i].bytes != bytes ||
+                                        memcmp(p->entry[i].host, host, bytes) != 0))
+        i = (i + 1) % PARAMETERS;
+    return i;
+}
+
+const void *fpl_cuda_parameter(struct fpl_device *dev, const void *host, size_t bytes) {
+    if (fpl_cuda_failed(dev)) return NULL;
+    struct parameter_table *p = &dev->parameters->table[dev->parameters->now];
+    const uint64_t hash = hash_of(host, bytes);
+    int i = find(p, host, bytes, hash);
+    if (p->entry[i].host != NULL) return p->entry[i].device;
+    if (p->count >= PARAMETERS / 2) {
+        if (!fpl_cuda_ok(dev, cudaStreamSynchronize(dev->stream), "waiting for the device")) return NULL;
+        dev->parameters->now ^= 1;
+        p = &dev->parameters->table[dev->parameters->now];
+        forget_parameters(p);
+        i = find(p, host, bytes, hash);
+    }
+    void *copy = malloc(bytes), *device = copy != NULL ? allocate(dev, bytes) : NULL;
+    if (device == NULL) {
+        if (copy == NULL) fpl_fail(&dev->error, FPL_SYSTEM, "cuda: out of host memory");
+        free(copy);
+        return NULL;
+    }
+    memcpy(copy, host, bytes);
+    p->entry[i].host = copy;
+    p->entry[i].device = device;
+    p->entry[i].bytes = bytes;
+    p->entry[i].hash = hash;
+    p->count++;
+    fpl_cuda_upload(dev, device, copy, bytes);
+    return fpl_cuda_failed(dev) ? NULL : device;
+}

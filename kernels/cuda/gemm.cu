@@ -1,0 +1,205 @@
+/* gemm.cu - the three products of a linear layer, for a whole pack (kernels.h, struct fpl_gemm).
+ *
+ *   role      M  N  K   A(i, k)     B(k, j)
+ *   forward   n  O  I   x[i, k]     w[j, k]
+ *   dgrad     n  I  O   dy[i, k]    w[k, j]
+ *   wgrad     O  I  n   dy[k, i]    x[k, j]
+ *
+ * Operands are quantized in their own layout, transposed only as views, into scratch or, weights, into
+ * the table of weights.h; operands that all replicas leave alone are read in place.  Then replicas
+ * that sum alike are multiplied together: float32 chains by product.cu, emulated accumulators by
+ * accumulate.cu, which also makes its own operands for block:S.
+ */
+#include "gemm.h"
+#include "operand.h"
+#include "operations.h"
+#include "product.h"
+#include "weights.h"
+
+#include <stdlib.h>
+
+__global__ void add_counts(int R, const int64_t *counts, int64_t *to) {
+    const int r = (int)(blockIdx.x * blockDim.x + threadIdx.x);
+    if (r < R) to[r] += counts[r];
+}
+
+/* ---- operands -------------------------------------------------------------------------------------- */
+
+struct fpl_cuda_view fpl_cuda_source_view(const struct fpl_cuda_source *s) {
+    const struct fpl_cuda_view along = {s->width, s->lines, 1, s->width, s->lines * s->width, 1};
+    const struct fpl_cuda_view within = {s->lines, s->width, s->width, 1, s->lines * s->width, 1};
+    return s->along_lines ? along : within;
+}
+
+static int any_hadamard(int R, const struct fpl_operand *q) {
+    int any = 0;
+    for (int r = 0; r < R; r++) any |= q[r].hadamard;
+    return any;
+}
+
+const float *fpl_cuda_transformed(struct fpl_device *dev, int R, const struct fpl_cuda_source *s,
+                                  float *room) {
+    if (!any_hadamard(R, s->q)) return s->x;
+    fpl_cuda_hadamard(dev, R, s->q, s->lines, s->width, s->along_lines, s->x, room);
+    return room;
+}
+
+/* Q(x) into `out`, which has x's size. */
+static void quantize_into(struct fpl_device *dev, int R, const struct fpl_cuda_source *s, float *out) {
+    const struct fpl_cuda_view view = fpl_cuda_source_view(s);
+    const float *x = fpl_cuda_transformed(dev, R, s, out);
+    fpl_cuda_quantize_view(dev, R, &view, s->q, x, out, FPL_CARRIER_FP32, s->nonfinite);
+}
+
+static int all_identity(int R, const struct fpl_operand *q) {
+    int all = 1;
+    for (int r = 0; r < R; r++) all &= fpl_cuda_is_identity(&q[r]);
+    return all;
+}
+
+static const float *quantized(struct fpl_device *dev, int R, int slot, const struct fpl_cuda_source *s) {
+    if (all_identity(R, s->q)) return s->x;
+    float *out =
+        (float *)fpl_cuda_scratch(dev, slot, (size_t)R * (size_t)(s->lines * s->width) * sizeof(float));
+    if (out != NULL) quantize_into(dev, R, s, out);
+    return out;
+}
+
+/* The operands as a product of one step, but leaving no trace: a cached weight keeps its own. */
+static struct fpl_operand *unobserved(struct fpl_device *dev, int R, const struct fpl_operand *q,
+                                      int *delayed) {
+    struct fpl_operand *copy = (struct fpl_operand *)malloc((size_t)R * sizeof *copy);
+    if (copy == NULL) {
+        fpl_fail(&dev->error, FPL_SYSTEM, "cuda: out of host memory");
+        return NULL;
+    }
+    memcpy(copy, q, (size_t)R * sizeof *copy);
+    *delayed = 0;
+    for (int r = 0; r < R; r++) {
+        *delayed |= copy[r].plan.history > 0 && copy[r].delay != NULL;
+        copy[r].observe = 0;
+    }
+    return copy;
+}
+
+static void make_weights(struct fpl_device *dev, const struct fpl_gemm *g, const struct fpl_cuda_source *w,
+                         struct fpl_cuda_weights *e) {
+    struct fpl_cuda_source source = *w;
+    int delayed;
+    struct fpl_operand *q = unobserved(dev, g->R, w->q, &delayed);
+    if (q == NULL) return;
+    source.q = q;
+    source.nonfinite = e->nonfinite;
+    if (delayed) {
+        const float *x = fpl_cuda_transformed(dev, g->R, &source, e->values);
+        fpl_cuda_amax(dev, g->R, g->O * g->I, x, e->amax);
+    }
+    quantize_into(dev, g->R, &source, e->values);
+    free(q);
+    e->valid = !fpl_cuda_failed(dev);
+}
+
+static const float *weights(struct fpl_device *dev, const struct fpl_gemm *g,
+                            const struct fpl_cuda_source *w) {
+    if (g->weights_version == 0 || all_identity(g->R, w->q))
+        return quantized(dev, g->R, FPL_CUDA_SCRATCH_B, w);
+    struct fpl_cuda_weights *e = fpl_cuda_weights_find(dev, g);
+    if (e == NULL) return NULL;
+    if (!e->valid) make_weights(dev, g, w, e);
+    fpl_cuda_observe(dev, g->R, 1, g->qb, e->amax);
+    if (g->nonfinite != NULL && !fpl_cuda_failed(dev)) {
+        FPL_LAUNCH(add_counts, dim3(fpl_cuda_blocks(g->R, 128)), dim3(128), 0, dev->stream, g->R,
+                   e->nonfinite, g->nonfinite);
+        fpl_cuda_launched(dev, "add_counts");
+    }
+    return e->values;
+}
+
+/* ---- products --------------------------------------------------------------------------------------------
+ */
+
+struct fpl_cuda_source fpl_cuda_gemm_a(const struct fpl_gemm *g) {
+    const struct fpl_cuda_source s = {
+        g->a, g->n, g->role == FPL_FORWARD ? g->I : g->O, g->role == FPL_WGRAD, g->qa, g->nonfinite};
+    return s;
+}
+
+struct fpl_cuda_source fpl_cuda_gemm_b(const struct fpl_gemm *g) {
+    const struct fpl_cuda_source s = {
+        g->b, g->role == FPL_WGRAD ? g->n : g->O, g->I, g->role != FPL_FORWARD, g->qb, g->nonfinite};
+    return s;
+}
+
+/* Shapes and strides; the operands' pointers are the caller's. */
+struct fpl_cuda_product fpl_cuda_gemm_product(const struct fpl_gemm *g) {
+    const int forward = g->role == FPL_FORWARD, wgrad = g->role == FPL_WGRAD;
+    struct fpl_cuda_product p;
+    memset(&p, 0, sizeof p);
+    p.M = wgrad ? g->O : g->n;
+    p.N = forward ? g->O : g->I;
+    p.K = forward ? g->I : wgrad ? g->n : g->O;
+    p.batch = g->R;
+    p.inner = 1;
+    p.c = g->out;
+    p.accumulate = g->accumulate;
+    p.a_at.row = wgrad ? 1 : p.K;
+    p.a_at.col = wgrad ? g->O : 1;
+    p.b_at.row = forward ? 1 : p.N;
+    p.b_at.col = forward ? p.K : 1;
+    p.c_at.row = p.N;
+    p.c_at.col = 1;
+    p.a_at.outer = p.M * p.K;
+    p.b_at.outer = p.N * p.K;
+    p.c_at.outer = p.M * p.N;
+    return p;
+}
+
+enum sum { CHAIN, EMULATED, BLOCKS };
+
+static enum sum sum_of(const struct fpl_gemm *g, int r) {
+    if (g->accumulator == NULL) return CHAIN;
+    if (g->accumulator[r].block) return BLOCKS;
+    return g->accumulator[r].kind == FPL_ACC_FP32 ? CHAIN : EMULATED;
+}
+
+/* Replicas of one way of summing. */
+static void multiply(struct fpl_device *dev, const struct fpl_gemm *g, enum sum how) {
+    if (how == BLOCKS) {
+        fpl_cuda_accumulate_blocks(dev, g);
+        return;
+    }
+    const struct fpl_cuda_source a = fpl_cuda_gemm_a(g), b = fpl_cuda_gemm_b(g);
+    struct fpl_cuda_product p = fpl_cuda_gemm_product(g);
+    p.a = quantized(dev, g->R, FPL_CUDA_SCRATCH_A, &a);
+    p.b = g->role == FPL_WGRAD ? quantized(dev, g->R, FPL_CUDA_SCRATCH_B, &b) : weights(dev, g, &b);
+    if (fpl_cuda_failed(dev)) return;
+    if (how == EMULATED)
+        fpl_cuda_accumulate(dev, g, &p);
+    else
+        fpl_cuda_multiply(dev, &p);
+}
+
+void fpl_cuda_gemm(struct fpl_device *dev, const struct fpl_gemm *g) {
+    if (g->n == 0 || g->O == 0 || g->I == 0) {
+        /* Without a reduction the product is zero; without rows or columns there is none. */
+        const struct fpl_cuda_product p = fpl_cuda_gemm_product(g);
+        if (!g->accumulate && p.M * p.N > 0)
+            fpl_cuda_zero(dev, g->out, (size_t)g->R * (size_t)(p.M * p.N) * sizeof(float));
+        return;
+    }
+    for (int first = 0, end; first < g->R && !fpl_cuda_failed(dev); first = end) {
+        const enum sum how = sum_of(g, first);
+        for (end = first + 1; end < g->R && sum_of(g, end) == how;) end++;
+        const struct fpl_cuda_product p = fpl_cuda_gemm_product(g);
+        struct fpl_gemm part = *g;
+        part.R = end - first;
+        part.a += first * p.a_at.outer;
+        part.b += first * p.b_at.outer;
+        part.out += first * p.c_at.outer;
+        part.qa += first;
+        part.qb += first;
+        if (part.accumulator != NULL) part.accumulator += first;
+        if (part.nonfinite != NULL) part.nonfinite += first;
+        multiply(dev, &part, how);
+    }
+}

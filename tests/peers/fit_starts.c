@@ -1,0 +1,84 @@
+/* fit_starts.c - fplaw's minimiser from starts that somebody else drew, timed (fit_scipy.py).
+ *
+ *   peer_fit_starts LAW DELTA SCALE WINDOW TARGET STARTS.bin RUNS.csv [NAME=COLUMN...]
+ *
+ * STARTS.bin holds starts of as many little-endian doubles as the fit has free parameters, in the
+ * law's order, internal coordinates (law_internal.h).  Prints one line per start: seconds from the start
+ * to convergence, and the objective reached; then one line "fit SECONDS OBJECTIVE" for fpl_law_fit as
+ * the command line calls it (own starts, restarts and convergence test included, no bootstrap, no
+ * findings).  Each time is the least of five.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "../../sim/law/law_internal.h"
+
+enum { REPEATS = 5 };
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int fail(const char *what) {
+    fprintf(stderr, "peer_fit_starts: %s\n", what);
+    return 2;
+}
+
+static void from_start(const struct fpl_objective *o, const double *start, double target) {
+    const struct fpl_problem *p = o->problem;
+    double least = HUGE_VAL, theta[FPL_LAW_PARAMS];
+    struct fpl_minimum minimum = {0};
+    for (int r = 0; r < REPEATS; r++) {
+        int k = 0;
+        memset(theta, 0, sizeof theta);
+        for (int j = 0; j < p->law->params; j++)
+            if (p->active[j]) theta[j] = start[k++];
+        const double begin = now();
+        fpl_minimise(o, theta, 300, 1e-9, &minimum);
+        least = fmin(least, now() - begin);
+    }
+    printf("%.9g %.17g %s\n", least, minimum.value, minimum.value <= target ? "there" : "-");
+}
+
+int main(int argc, char **argv) {
+    if (argc < 8) return fail("LAW DELTA SCALE WINDOW TARGET STARTS.bin RUNS.csv [NAME=COLUMN...]");
+    struct fpl_error err = {FPL_OK, ""};
+    struct fpl_runs runs;
+    const struct fpl_law *law = fpl_law_find(argv[1]);
+    if (law == NULL) return fail("no such law");
+    if (fpl_runs_read_csv(argv[7], (const char *const *)argv + 8, &runs, &err) != FPL_OK)
+        return fail(err.text);
+    const double delta = strtod(argv[2], NULL), scale = strtod(argv[3], NULL), window = strtod(argv[4], NULL),
+                 target = strtod(argv[5], NULL);
+    struct fpl_problem problem = {.threads = 1};
+    struct fpl_left_list left = {0, 0, NULL};
+    if (fpl_rows_select(law, &runs, window, &problem, &left, &err) != FPL_OK) return fail(err.text);
+    const size_t width = (size_t)fpl_problem_active(&problem);
+    const struct fpl_objective o = {.problem = &problem, .delta = delta, .scale = scale};
+    FILE *file = fopen(argv[6], "rb");
+    double start[FPL_LAW_PARAMS];
+    if (file == NULL) return fail("cannot read the starts");
+    while (fread(start, sizeof *start, width, file) == width) from_start(&o, start, target);
+    fclose(file);
+    double least = HUGE_VAL, value = 0.0;
+    for (int r = 0; r < REPEATS; r++) {
+        const struct fpl_fit_options options = {
+            .delta = delta, .window = window, .level = 0.95, .threads = 2};
+        struct fpl_fit *fit = NULL;
+        const double begin = now();
+        if (fpl_law_fit(law, &runs, &options, &fit, &err) != FPL_OK) return fail(err.text);
+        least = fmin(least, now() - begin);
+        value = fit->objective;
+        fpl_fit_free(fit);
+    }
+    printf("fit %.9g %.17g\n", least, value);
+    free(left.item);
+    fpl_problem_free(&problem);
+    fpl_runs_free(&runs);
+    return 0;
+}

@@ -9,12 +9,13 @@
  * all replicas of a pack and is passed by value in struct fpl_cuda_at, so that the copies stay equal
  * and are found again (fpl_cuda_parameter).
  *
- * Carriers.  An operand is written as float32, or as bfloat16 where every dequantized value is one
- * (formats.md, section 3, "Exact carriers"; fpl_cuda_fits_bf16 proves it from the plan).
+ * Carriers (carrier.h): an operand is written as float32, or in a narrower type that holds every
+ * dequantized value (fpl_cuda_carrier_of proves it from the plan).
  */
 #ifndef FPL_CUDA_OPERAND_H
 #define FPL_CUDA_OPERAND_H
 
+#include "carrier.h"
 #include "device.h"
 
 #include "../../formats/random.h"
@@ -48,8 +49,6 @@ static inline int fpl_cuda_is_identity(const struct fpl_operand *q) {
 static inline int fpl_cuda_is_rare(const struct fpl_quantizer_plan *p) {
     return !p->identity && (p->zero_point || p->search);
 }
-
-enum fpl_cuda_carrier { FPL_CARRIER_FP32, FPL_CARRIER_BF16 };
 
 /* The narrowest carrier that holds every value that the plan can give. */
 enum fpl_cuda_carrier fpl_cuda_carrier_of(const struct fpl_quantizer_plan *plan);
@@ -85,7 +84,8 @@ struct fpl_group_scale *fpl_cuda_group_scales(struct fpl_device *dev, int slot, 
                                               const float *x, const float **s_enc);
 
 void fpl_cuda_quantize_rare(struct fpl_device *dev, int R, const struct fpl_cuda_view *view,
-                            const struct fpl_operand *q, const float *x, float *out, int64_t *nonfinite);
+                            const struct fpl_operand *q, const float *x, void *out,
+                            enum fpl_cuda_carrier carrier, int64_t *nonfinite);
 
 /* The transform along the reduction axis (hadamard.cu): each replica by its operand's `hadamard`, 0 copies;
  * out is not x where anything is transformed along lines. */

@@ -20,15 +20,6 @@
 
 static const int THREADS = 256, KEPT = 32;
 
-/* ---- one element ----------------------------------------------------------------------------------- */
-
-__device__ static inline void store(float *out, int64_t at, float v) { out[at] = v; }
-/* The upper half: exact, because every value is a bfloat16; a NaN stays one. */
-__device__ static inline void store(uint16_t *out, int64_t at, float v) {
-    const uint32_t u = fpl_float_bits(v);
-    out[at] = (uint16_t)(u >> 16 | (uint32_t)(v != v) << 6);
-}
-
 /* ---- amax of whole tensors --------------------------------------------------------------------------- */
 
 /* bits[r] becomes the largest finite magnitude's bits: positive floats order as integers do. */
@@ -77,8 +68,8 @@ __global__ void quantize_runs(int lanes, struct fpl_cuda_view v, const struct fp
     if (inside)
         for (int k = 0; k < 4; k++) {
             bad += !fpl_is_finite(value[k]);
-            store(out, base + k,
-                  fpl_element_quantized(&p, &g, fast, value[k], fpl_element_random(q, &at, index + k)));
+            fpl_store(out, base + k,
+                      fpl_element_quantized(&p, &g, fast, value[k], fpl_element_random(q, &at, index + k)));
         }
     fpl_count_nonfinite(nonfinite, r, bad);
 }
@@ -115,17 +106,18 @@ __global__ void quantize_columns(int64_t group, struct fpl_cuda_view v,
             if (first + k >= end) continue;
             const int64_t offset = (first + k) * v.col_stride;
             bad += !fpl_is_finite(kept[k]);
-            store(to, offset,
-                  fpl_element_quantized(&p, &g, fast, kept[k],
-                                        fpl_element_random(q, &at, row * v.row_stride + offset)));
+            fpl_store(to, offset,
+                      fpl_element_quantized(&p, &g, fast, kept[k],
+                                            fpl_element_random(q, &at, row * v.row_stride + offset)));
         }
     } else if (inside) {
         for (int64_t j = first; j < end; j++) {
             const float value = from[j * v.col_stride];
             bad += !fpl_is_finite(value);
-            store(to, j * v.col_stride,
-                  fpl_element_quantized(&p, &g, fast, value,
-                                        fpl_element_random(q, &at, row * v.row_stride + j * v.col_stride)));
+            fpl_store(
+                to, j * v.col_stride,
+                fpl_element_quantized(&p, &g, fast, value,
+                                      fpl_element_random(q, &at, row * v.row_stride + j * v.col_stride)));
         }
     }
     fpl_count_nonfinite(nonfinite, r, bad);
@@ -168,8 +160,8 @@ __global__ void quantize_tiles(int64_t group_rows, int64_t group_cols, int64_t a
         const int64_t offset = group_offset(&v, e, height, width);
         const float value = from[offset];
         bad += !fpl_is_finite(value);
-        store(to, offset,
-              fpl_element_quantized(&p, &g, fast, value, fpl_element_random(q, &at, corner + offset)));
+        fpl_store(to, offset,
+                  fpl_element_quantized(&p, &g, fast, value, fpl_element_random(q, &at, corner + offset)));
     }
     fpl_count_nonfinite(nonfinite, r, bad);
 }
@@ -189,12 +181,12 @@ __global__ void quantize_elements(int64_t count, int64_t replica, int64_t heads,
          i += (int64_t)gridDim.x * blockDim.x) {
         const float value = x[z * replica + i];
         if (p.identity) {
-            store(out, z * replica + i, fpl_round_value(&p.post, value, 0));
+            fpl_store(out, z * replica + i, fpl_round_value(&p.post, value, 0));
             continue;
         }
         bad += !fpl_is_finite(value);
-        store(out, z * replica + i,
-              fpl_element_quantized(&p, &g, fast, value, fpl_element_random(q, &at, i)));
+        fpl_store(out, z * replica + i,
+                  fpl_element_quantized(&p, &g, fast, value, fpl_element_random(q, &at, i)));
     }
     fpl_count_nonfinite(nonfinite, r, bad);
 }
@@ -343,23 +335,6 @@ template <typename Out> static void quantize_job(struct job *j, Out *out) {
         launch_tiles(j, group_rows, group_cols, out);
 }
 
-/* Exponent of the finest bit that a value may have, and of the largest value, after scaling. */
-enum fpl_cuda_carrier fpl_cuda_carrier_of(const struct fpl_quantizer_plan *p) {
-    const int power_of_two =
-        p->granularity == FPL_UNSCALED ||
-        (!p->two_level && (p->scale_rule == FPL_SCALE_FLOOR || p->scale_rule == FPL_SCALE_RCEIL ||
-                           p->scale_rule == FPL_SCALE_CEIL || p->scale_rule == FPL_SCALE_EVEN ||
-                           p->scale_rule == FPL_SCALE_P3109));
-    if (!p->post.identity && p->post.mbits <= 7) return FPL_CARRIER_BF16; /* every value is rounded to it */
-    /* Scaled values stay multiples of 2^-133 or become float32's own zeros only if the scale cannot
-     * push the smallest quantum below it; unscaled formats say so themselves. */
-    if (p->identity || p->round.codebook != 0 || p->zero_point || p->search || !power_of_two ||
-        p->round.mbits > 7)
-        return FPL_CARRIER_FP32;
-    if (p->granularity != FPL_UNSCALED) return FPL_CARRIER_FP32;
-    return p->round.emin - p->round.mbits >= -133 ? FPL_CARRIER_BF16 : FPL_CARRIER_FP32;
-}
-
 void fpl_cuda_quantize_view(struct fpl_device *dev, int R, const struct fpl_cuda_view *view,
                             const struct fpl_operand *q, const float *x, void *out,
                             enum fpl_cuda_carrier carrier, int64_t *nonfinite) {
@@ -381,13 +356,16 @@ void fpl_cuda_quantize_view(struct fpl_device *dev, int R, const struct fpl_cuda
         j.nonfinite = nonfinite != NULL ? nonfinite + first : NULL;
         j.operands = fpl_cuda_operands(dev, j.R, j.q);
         if (j.operands == NULL) return;
+        void *to =
+            (char *)out + (size_t)(first * view->heads * view->replica) * fpl_cuda_carrier_bytes(carrier);
         if (fpl_cuda_is_rare(&j.q[0].plan))
-            fpl_cuda_quantize_rare(dev, j.R, view, j.q, j.x,
-                                   (float *)out + first * view->heads * view->replica, j.nonfinite);
+            fpl_cuda_quantize_rare(dev, j.R, view, j.q, j.x, to, carrier, j.nonfinite);
         else if (carrier == FPL_CARRIER_BF16)
-            quantize_job(&j, (uint16_t *)out + first * view->heads * view->replica);
+            quantize_job(&j, (struct fpl_bf16 *)to);
+        else if (carrier == FPL_CARRIER_FP16)
+            quantize_job(&j, (struct fpl_fp16 *)to);
         else
-            quantize_job(&j, (float *)out + first * view->heads * view->replica);
+            quantize_job(&j, (float *)to);
     }
 }
 

@@ -132,9 +132,10 @@ __global__ void group_scales(struct fpl_cuda_groups groups, struct fpl_cuda_view
     if (threadIdx.x == 0) scales[z * groups.count + n] = s;
 }
 
+template <typename Out>
 __global__ void quantize_by_scales(struct fpl_cuda_groups groups, struct fpl_cuda_view v,
                                    const struct fpl_cuda_operand *operands, struct fpl_cuda_at at,
-                                   const struct fpl_group_scale *scales, const float *x, float *out,
+                                   const struct fpl_group_scale *scales, const float *x, Out *out,
                                    int64_t *nonfinite) {
     const int64_t z = blockIdx.y, r = fpl_replica_of(v.heads, v.rows * v.cols, z, &at);
     const struct fpl_cuda_operand *q = operands + r;
@@ -149,7 +150,8 @@ __global__ void quantize_by_scales(struct fpl_cuda_groups groups, struct fpl_cud
         const struct fpl_group_scale s =
             scales[z * groups.count + i / groups.rows * groups.across + j / groups.cols];
         bad = !fpl_is_finite(value);
-        out[z * v.replica + k] = fpl_element_quantized(&p, &s, 0, value, fpl_element_random(q, &at, k));
+        fpl_store(out, z * v.replica + k,
+                  fpl_element_quantized(&p, &s, 0, value, fpl_element_random(q, &at, k)));
     }
     fpl_count_nonfinite(nonfinite, r, bad);
 }
@@ -183,16 +185,30 @@ struct fpl_group_scale *fpl_cuda_group_scales(struct fpl_device *dev, int slot, 
     return scales;
 }
 
-void fpl_cuda_quantize_rare(struct fpl_device *dev, int R, const struct fpl_cuda_view *view,
-                            const struct fpl_operand *q, const float *x, float *out, int64_t *nonfinite) {
+template <typename Out>
+static void launch_by_scales(struct fpl_device *dev, int R, const struct fpl_cuda_view *view,
+                             const struct fpl_operand *q, const struct fpl_group_scale *scales,
+                             const float *x, Out *out, int64_t *nonfinite) {
     const struct fpl_cuda_at at = {q[0].at.step, q[0].at.stream, q[0].at.element};
-    const struct fpl_group_scale *scales =
-        fpl_cuda_group_scales(dev, FPL_CUDA_SCRATCH_SCALES, R, view, q, x, NULL);
     const struct fpl_cuda_operand *operands = fpl_cuda_operands(dev, R, q);
-    if (scales == NULL || operands == NULL) return;
-    FPL_LAUNCH(quantize_by_scales,
+    if (operands == NULL) return;
+    FPL_LAUNCH(quantize_by_scales<Out>,
                dim3(fpl_cuda_blocks(view->rows * view->cols, 256), (unsigned)(R * view->heads)), dim3(256), 0,
                dev->stream, fpl_cuda_groups_of(&q[0].plan, view), *view, operands, at, scales, x, out,
                nonfinite);
     fpl_cuda_launched(dev, "quantize_by_scales");
+}
+
+void fpl_cuda_quantize_rare(struct fpl_device *dev, int R, const struct fpl_cuda_view *view,
+                            const struct fpl_operand *q, const float *x, void *out,
+                            enum fpl_cuda_carrier carrier, int64_t *nonfinite) {
+    const struct fpl_group_scale *scales =
+        fpl_cuda_group_scales(dev, FPL_CUDA_SCRATCH_SCALES, R, view, q, x, NULL);
+    if (scales == NULL) return;
+    if (carrier == FPL_CARRIER_BF16)
+        launch_by_scales(dev, R, view, q, scales, x, (struct fpl_bf16 *)out, nonfinite);
+    else if (carrier == FPL_CARRIER_FP16)
+        launch_by_scales(dev, R, view, q, scales, x, (struct fpl_fp16 *)out, nonfinite);
+    else
+        launch_by_scales(dev, R, view, q, scales, x, (float *)out, nonfinite);
 }

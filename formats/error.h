@@ -20,7 +20,8 @@ enum fpl_code {
     FPL_SYSTEM,        /* disk full, permission, out of memory, no device      -> exit 1 */
     FPL_NOT_CONVERGED, /* a fit did not converge; its results are still given  -> exit 1 */
     FPL_REGRESSION,    /* bench found a slower or different result             -> exit 3 */
-    FPL_STOPPED        /* SIGINT or SIGTERM was honoured, checkpoint written   -> exit 130, 143 */
+    FPL_STOPPED,       /* SIGINT or SIGTERM was honoured, checkpoint written   -> exit 130, 143 */
+    FPL_MEMORY         /* no room on the device: a smaller pack may fit        -> exit 1 */
 };
 
 struct fpl_error {

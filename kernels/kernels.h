@@ -45,6 +45,7 @@ struct fpl_device; /* one backend instance: threads or a GPU, scratch, caches, f
 
 struct fpl_device_options {
     int threads; /* CPU: OpenMP threads inside one operation, >= 1 */
+    int number;  /* of the device among those of devices(), from 0; ignored where that is NULL */
 };
 
 enum fpl_role { FPL_FORWARD, FPL_DGRAD, FPL_WGRAD };
@@ -202,7 +203,15 @@ struct fpl_kernels {
     void (*describe)(const struct fpl_device *dev, char *buf, size_t size);
     enum fpl_code (*check)(struct fpl_device *dev, struct fpl_error *err);
 
-    /* Memory: zeroed, aligned to 64 bytes; NULL (and a kept error) when there is none. */
+    /* What a host should know before it spreads runs over it; both may be NULL.
+     * devices: how many of them this host has (0: none to be used).  NULL: the host itself is the
+     * device, and its cores are the limit to what runs side by side.
+     * replicas: how many replicas that need `bytes` of device memory each are worth one call, by
+     * the memory that is free now, at least 1.  NULL: packs gain nothing, one replica is best. */
+    int (*devices)(void);
+    int (*replicas)(struct fpl_device *dev, size_t bytes);
+
+    /* Memory: zeroed, aligned to 64 bytes; NULL (and a kept FPL_MEMORY) when there is none. */
     void *(*alloc)(struct fpl_device *dev, size_t bytes);
     void (*release)(struct fpl_device *dev, void *p);
     void (*upload)(struct fpl_device *dev, void *to, const void *from_host, size_t bytes);

@@ -119,7 +119,7 @@ static void *allocate(size_t bytes) {
 
 static void *out_of_memory(struct fpl_device *dev, size_t bytes) {
     if (dev->error.code == FPL_OK)
-        fpl_fail(&dev->error, FPL_SYSTEM,
+        fpl_fail(&dev->error, FPL_MEMORY,
                  "cpu: no memory for %zu bytes; a smaller model, seq or micro_tokens needs less", bytes);
     return NULL;
 }

@@ -58,9 +58,9 @@ static enum fpl_code start(struct fpl_device *dev, struct fpl_error *err) {
 
 enum fpl_code fpl_cuda_open(struct fpl_device **dev, const struct fpl_device_options *options,
                             struct fpl_error *err) {
-    (void)options; /* threads are the CPU's */
     *dev = (struct fpl_device *)calloc(1, sizeof **dev);
     if (*dev == NULL) return fpl_fail(err, FPL_SYSTEM, "cuda: out of host memory");
+    (*dev)->number = options->number; /* threads are the CPU's */
     const enum fpl_code code = start(*dev, err);
     if (code == FPL_OK) return FPL_OK;
     fpl_cuda_close(*dev);
@@ -100,6 +100,24 @@ enum fpl_code fpl_cuda_check(struct fpl_device *dev, struct fpl_error *err) {
     return dev->error.code;
 }
 
+int fpl_cuda_devices(void) {
+    int count = 0;
+    if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
+    (void)cudaGetLastError();
+    return 0;
+}
+
+/* An eighth of what is free is left for scratch, quantized copies of weights and parameters, which
+ * grow with the replicas too; more replicas than MOST fill no device further. */
+int fpl_cuda_replicas(struct fpl_device *dev, size_t bytes) {
+    enum { MOST = 1024 };
+    size_t free_bytes = 0, total = 0;
+    if (fpl_cuda_failed(dev) || bytes == 0) return 1;
+    if (!fpl_cuda_ok(dev, cudaMemGetInfo(&free_bytes, &total), "asking for free memory")) return 1;
+    const size_t fit = (free_bytes - free_bytes / 8) / bytes;
+    return fit < 1 ? 1 : fit > MOST ? MOST : (int)fit;
+}
+
 /* ---- memory ------------------------------------------------------------------------------------ */
 
 static void *allocate(struct fpl_device *dev, size_t bytes) {
@@ -109,7 +127,7 @@ static void *allocate(struct fpl_device *dev, size_t bytes) {
     (void)cudaGetLastError();
     if (dev->error.code == FPL_OK)
         fpl_fail(
-            &dev->error, FPL_SYSTEM,
+            &dev->error, FPL_MEMORY,
             "cuda: no memory for %zu bytes on %s (%s); a smaller model, pack, seq or micro_tokens needs less",
             bytes, dev->name, cudaGetErrorString(status));
     return NULL;

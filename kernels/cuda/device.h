@@ -74,6 +74,8 @@ enum fpl_code fpl_cuda_open(struct fpl_device **dev, const struct fpl_device_opt
 void fpl_cuda_close(struct fpl_device *dev);
 void fpl_cuda_describe(const struct fpl_device *dev, char *buf, size_t size);
 enum fpl_code fpl_cuda_check(struct fpl_device *dev, struct fpl_error *err);
+int fpl_cuda_devices(void);
+int fpl_cuda_replicas(struct fpl_device *dev, size_t bytes);
 void *fpl_cuda_alloc(struct fpl_device *dev, size_t bytes);
 void fpl_cuda_release(struct fpl_device *dev, void *p);
 void fpl_cuda_upload(struct fpl_device *dev, void *to, const void *from_host, size_t bytes);

@@ -9,6 +9,8 @@ static struct fpl_kernels table(void) {
     k.close = fpl_cuda_close;
     k.describe = fpl_cuda_describe;
     k.check = fpl_cuda_check;
+    k.devices = fpl_cuda_devices;
+    k.replicas = fpl_cuda_replicas;
     k.alloc = fpl_cuda_alloc;
     k.release = fpl_cuda_release;
     k.upload = fpl_cuda_upload;

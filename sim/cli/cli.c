@@ -28,6 +28,7 @@ static int exit_status(enum fpl_code code) {
     case FPL_STOPPED:
         return fpl_cli_signal == SIGTERM ? 143 : 130;
     case FPL_SYSTEM:
+    case FPL_MEMORY:
     case FPL_NOT_CONVERGED:
         break;
     }

@@ -216,7 +216,7 @@ static void device_arguments(void **unused) {
     assert_non_null(strstr(text, fpl_simd_level()));
     assert_null(strchr(text, ','));
     assert_null(k->alloc(dev, SIZE_MAX / 2));
-    assert_int_equal(k->check(dev, &err), FPL_SYSTEM);
+    assert_int_equal(k->check(dev, &err), FPL_MEMORY);
     k->close(dev);
 }
 

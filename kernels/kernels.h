@@ -210,6 +210,9 @@ struct fpl_kernels {
      * the memory that is free now, at least 1.  NULL: packs gain nothing, one replica is best. */
     int (*devices)(void);
     int (*replicas)(struct fpl_device *dev, size_t bytes);
+    /* What the backend found on this host, in one line, for `fplaw --version`; opens no device.
+     * NULL: nothing beside its name. */
+    void (*about)(char *buf, size_t size);
 
     /* Memory: zeroed, aligned to 64 bytes; NULL (and a kept FPL_MEMORY) when there is none. */
     void *(*alloc)(struct fpl_device *dev, size_t bytes);
@@ -315,6 +318,15 @@ struct fpl_kernels {
 extern const char *const fpl_backend_names[];
 /* The table of a backend at the instruction set of this process; NULL if there is none. */
 const struct fpl_kernels *fpl_backend(const char *name);
+
+/* A backend by the text of a command line, "cpu", "cuda" or, one of several devices, "cuda:1".
+ * number: -1 where the text gives none.  FPL_INVALID: no such backend in this build (the message
+ * names those that are), or no number where it should be one.  Devices are not looked for. */
+enum fpl_code fpl_backend_choose(const char *text, const struct fpl_kernels **kernels, int *number,
+                                 struct fpl_error *err);
+
+/* FPL_OK where open() would find device `number` (-1: any); else what open() says. */
+enum fpl_code fpl_backend_ready(const struct fpl_kernels *kernels, int number, struct fpl_error *err);
 
 /* "avx512", "avx2" or "baseline": chosen at run time from the CPU; the environment variable
  * FPLAW_SIMD=avx2|baseline lowers it (tests, benchmarks). */

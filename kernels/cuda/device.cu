@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PARAMETERS = 1024 };
+enum { PARAMETERS = 1024, OLDEST = 80 /* compute capability that the kernels are built for */ };
 
 struct parameter_table {
     struct {
@@ -38,13 +38,25 @@ int fpl_cuda_ok(struct fpl_device *dev, cudaError_t status, const char *what) {
 
 /* ---- device ------------------------------------------------------------------------------------ */
 
+/* Without a driver the runtime speaks of one that is too old. */
+static const char *why_none(cudaError_t status) {
+    int driver = 0;
+    if (cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0)
+        return "no driver (libcuda.so.1) is found";
+    return cudaGetErrorString(status);
+}
+
 static enum fpl_code start(struct fpl_device *dev, struct fpl_error *err) {
     cudaDeviceProp properties;
     int count = 0;
     cudaError_t status = cudaGetDeviceCount(&count);
     if (status != cudaSuccess || count < 1)
         return fpl_fail(err, FPL_SYSTEM, "cuda: no device: %s; --device cpu needs none",
-                        status != cudaSuccess ? cudaGetErrorString(status) : "none is visible");
+                        status != cudaSuccess ? why_none(status) : "none is visible");
+    if (dev->number < 0 || dev->number >= count)
+        return fpl_fail(err, FPL_SYSTEM,
+                        "cuda: device %d: there are %d, numbered from 0 (CUDA_VISIBLE_DEVICES chooses which)",
+                        dev->number, count);
     const int ok =
         fpl_cuda_ok(dev, cudaSetDevice(dev->number), "choosing the device") &&
         fpl_cuda_ok(dev, cudaGetDeviceProperties(&properties, dev->number), "asking for its properties") &&
@@ -52,6 +64,9 @@ static enum fpl_code start(struct fpl_device *dev, struct fpl_error *err) {
     if (!ok) return fpl_cuda_check(dev, err);
     snprintf(dev->name, sizeof dev->name, "%.120s", properties.name);
     dev->compute = properties.major * 10 + properties.minor;
+    if (dev->compute < OLDEST)
+        return fpl_fail(err, FPL_SYSTEM, "cuda: %s has compute capability %d.%d; %d.%d or newer is needed",
+                        dev->name, properties.major, properties.minor, OLDEST / 10, OLDEST % 10);
     dev->parameters = (struct fpl_cuda_parameters *)calloc(1, sizeof *dev->parameters);
     return dev->parameters != NULL ? FPL_OK : fpl_fail(err, FPL_SYSTEM, "cuda: out of host memory");
 }
@@ -105,6 +120,31 @@ int fpl_cuda_devices(void) {
     if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
     (void)cudaGetLastError();
     return 0;
+}
+
+/* 13020 is 13.2. */
+static void print_version(char *buf, size_t size, int version) {
+    if (version == 0)
+        snprintf(buf, size, "none");
+    else
+        snprintf(buf, size, "%d.%d", version / 1000, version % 1000 / 10);
+}
+
+void fpl_cuda_about(char *buf, size_t size) {
+    int runtime = 0, driver = 0, devices = 0;
+    char runtime_text[16], driver_text[16];
+    if (cudaRuntimeGetVersion(&runtime) != cudaSuccess) runtime = 0;
+    if (cudaDriverGetVersion(&driver) != cudaSuccess) driver = 0;
+    const cudaError_t status = cudaGetDeviceCount(&devices);
+    print_version(runtime_text, sizeof runtime_text, runtime);
+    print_version(driver_text, sizeof driver_text, driver);
+    if (status == cudaSuccess)
+        snprintf(buf, size, "runtime %s, driver %s, %d device%s", runtime_text, driver_text, devices,
+                 devices == 1 ? "" : "s");
+    else
+        snprintf(buf, size, "runtime %s, driver %s, no device (%s)", runtime_text, driver_text,
+                 why_none(status));
+    (void)cudaGetLastError();
 }
 
 /* An eighth of what is free is left for scratch, quantized copies of weights and parameters, which

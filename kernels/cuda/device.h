@@ -75,6 +75,7 @@ void fpl_cuda_close(struct fpl_device *dev);
 void fpl_cuda_describe(const struct fpl_device *dev, char *buf, size_t size);
 enum fpl_code fpl_cuda_check(struct fpl_device *dev, struct fpl_error *err);
 int fpl_cuda_devices(void);
+void fpl_cuda_about(char *buf, size_t size);
 int fpl_cuda_replicas(struct fpl_device *dev, size_t bytes);
 void *fpl_cuda_alloc(struct fpl_device *dev, size_t bytes);
 void fpl_cuda_release(struct fpl_device *dev, void *p);

@@ -10,6 +10,7 @@ static struct fpl_kernels table(void) {
     k.describe = fpl_cuda_describe;
     k.check = fpl_cuda_check;
     k.devices = fpl_cuda_devices;
+    k.about = fpl_cuda_about;
     k.replicas = fpl_cuda_replicas;
     k.alloc = fpl_cuda_alloc;
     k.release = fpl_cuda_release;

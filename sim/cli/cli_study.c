@@ -25,7 +25,8 @@ enum { KEY_EXPORT = 256, KEY_TIMING, KEY_DRY_RUN, KEY_BUDGET, KEY_DIAGNOSTICS };
 static const struct argp_option options[] = {
     {"out", 'o', "DIR", 0, "directory of the study's results, made if missing; the same again goes on", 0},
     {"workers", 'w', "K", 0, "worker processes (default: one per core); results do not depend on them", 0},
-    {"device", 'd', "NAME", 0, "cpu (default) or cuda", 0},
+    {"device", 'd', "NAME", 0,
+     "cpu (default), cuda where this build has it (`fplaw --version`), or one of several: cuda:1", 0},
     {"budget", KEY_BUDGET, "TIME", 0, "3600, 90m, 1h30m: replaces the file's time budget over all calls", 0},
     {"dry-run", KEY_DRY_RUN, NULL, 0, "expand, check and estimate; run nothing and write nothing", 0},
     {"export", KEY_EXPORT, "RUNS.csv", 0, "write the table of all runs in DIR ('-': standard output)", 0},
@@ -243,17 +244,17 @@ static enum fpl_code check_arguments(const struct arguments *a, struct telling *
         return fpl_fail(err, FPL_INVALID,
                         "study: --budget: a time such as 3600, 90m or 1h30m is expected, '%.40s' is found",
                         a->budget);
-    if (fpl_backend(a->device) == NULL)
-        return fpl_fail(err,
-                        strcmp(a->device != NULL ? a->device : "", "cuda") == 0 ? FPL_SYSTEM : FPL_INVALID,
-                        "study: --device: '%.40s' is no device of this build", a->device);
     t->workers = (int)workers;
     return FPL_OK;
 }
 
 static enum fpl_code run_study(const struct arguments *a, struct telling *t, struct fpl_error *err) {
     struct fpl_study *s = NULL;
-    enum fpl_code code = fpl_study_read(a->input, a->device, &s, err);
+    const struct fpl_kernels *kernels;
+    int number;
+    enum fpl_code code = fpl_backend_choose(a->device, &kernels, &number, err);
+    if (code == FPL_OK && !a->dry_run) code = fpl_backend_ready(kernels, number, err);
+    if (code == FPL_OK) code = fpl_study_read(a->input, kernels->name, &s, err);
     if (code != FPL_OK) return code;
     const char *const worker[] = {"/proc/self/exe", "worker", a->device, NULL};
     struct fpl_study_options o = {.directory = a->out,
@@ -298,7 +299,7 @@ int fpl_cmd_study(int argc, char **argv) {
     struct fpl_error err = {FPL_OK, ""};
     fpl_cli_parse(&argp, argc, argv, &a);
     const int exports = a.export != NULL || a.diagnostics != NULL;
-    if (a.device == NULL && !exports) a.device = "cpu";
+    if (a.device == NULL && !exports) a.device = fpl_backend_names[0];
     enum fpl_code code = check_arguments(&a, &t, &err);
     if (code == FPL_OK && a.export != NULL) code = export_table(&a, &err);
     if (code == FPL_OK && a.diagnostics != NULL) code = export_diagnostics(&a, &err);

@@ -36,7 +36,8 @@ static const struct argp_option options[] = {
      "checkpoint",
      0},
     {"threads", 't', "T", 0, "threads inside one operation (default 1); results do not depend on them", 0},
-    {"device", 'd', "NAME", 0, "cpu (default) or cuda", 0},
+    {"device", 'd', "NAME", 0,
+     "cpu (default), cuda where this build has it (`fplaw --version`), or one of several: cuda:1", 0},
     {"json", 'j', NULL, 0, "print the record as JSON", 0},
     {NULL, 0, NULL, 0, NULL, 0},
 };
@@ -168,14 +169,14 @@ static enum fpl_code read_threads(const struct arguments *a, int *threads, struc
     return FPL_OK;
 }
 
-static enum fpl_code find_device(const struct arguments *a, const struct fpl_kernels **kernels,
+static enum fpl_code find_device(const struct arguments *a, struct fpl_train_options *o,
                                  struct fpl_error *err) {
-    const char *name = a->device != NULL ? a->device : "cpu";
-    *kernels = fpl_backend(name);
-    if (*kernels != NULL) return FPL_OK;
-    if (strcmp(name, "cuda") == 0)
-        return fpl_fail(err, FPL_SYSTEM, "--device cuda: this build has no CUDA backend; cpu is accepted");
-    return fpl_fail(err, FPL_INVALID, "--device %.40s: cpu or cuda is accepted", name);
+    int number;
+    enum fpl_code code =
+        fpl_backend_choose(a->device != NULL ? a->device : fpl_backend_names[0], &o->kernels, &number, err);
+    if (code == FPL_OK) code = fpl_backend_ready(o->kernels, number, err);
+    o->device = number < 0 ? 0 : number;
+    return code;
 }
 
 /* ---- running and telling ------------------------------------------------------------------------- */
@@ -280,7 +281,7 @@ static enum fpl_code run(const struct arguments *a, struct fpl_error *err) {
         .stop = &fpl_cli_signal, .progress = show_progress, .revision = fpl_cli_revision};
     enum fpl_code code = read_config(a, &c, err);
     if (code == FPL_OK) code = read_threads(a, &o.threads, err);
-    if (code == FPL_OK) code = find_device(a, &o.kernels, err);
+    if (code == FPL_OK) code = find_device(a, &o, err);
     if (code == FPL_OK) code = fpl_data_open(c.data, c.seq, c.data_seed, &data, err);
     if (code != FPL_OK) return code;
     if (a->out != NULL) {

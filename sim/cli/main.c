@@ -42,6 +42,13 @@ static void print_help(void) {
 static void print_version(void) {
     printf("fplaw %s (revision %s), numerics %d\nbackends:", FPL_VERSION, FPL_REVISION, FPL_NUMERICS);
     for (const char *const *b = fpl_backend_names; *b != NULL; b++) printf(" %s", *b);
+    for (const char *const *b = fpl_backend_names; *b != NULL; b++) {
+        const struct fpl_kernels *k = fpl_backend(*b);
+        char text[512];
+        if (k->about == NULL) continue;
+        k->about(text, sizeof text);
+        printf("\n%s: %s", *b, text);
+    }
     printf(
         "\nSIMD level: %s\nBLAS core: own (fused-multiply-add chains; OpenBLAS is a peer of `bench` only)\n",
         fpl_simd_level());

@@ -188,6 +188,7 @@ typedef enum fpl_code (*fpl_train_function)(const struct fpl_config *configs, in
 struct fpl_worker_options {
     int parent; /* process id; the worker dies with it */
     const struct fpl_kernels *kernels;
+    int device; /* number of the backend's device */
     fpl_train_function train;
     const char *revision; /* for records */
     const volatile sig_atomic_t *stop;

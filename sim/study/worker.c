@@ -92,6 +92,7 @@ static enum fpl_code train(struct server *v, const struct request *q, struct fpl
                            struct fpl_error *err) {
     struct fpl_train_options options = {.kernels = v->options->kernels,
                                         .threads = 1,
+                                        .device = v->options->device,
                                         .revision = v->options->revision,
                                         .checkpoint = q->checkpoint,
                                         .stop = v->options->stop,

@@ -93,7 +93,8 @@ static enum fpl_code allocate(struct fpl_trainer *t, struct fpl_error *err) {
 static enum fpl_code create_model(struct fpl_trainer *t, const struct fpl_config *configs,
                                   struct fpl_error *err) {
     const struct fpl_config *c = &configs[0];
-    const struct fpl_device_options device = {.threads = t->options->threads > 0 ? t->options->threads : 1};
+    const struct fpl_device_options device = {.threads = t->options->threads > 0 ? t->options->threads : 1,
+                                              .number = t->options->device};
     const struct fpl_model_shape shape = {
         .R = t->R,
         .layers = c->layers,

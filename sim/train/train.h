@@ -24,6 +24,7 @@
 struct fpl_train_options {
     const struct fpl_kernels *kernels;
     int threads;                       /* inside operations */
+    int device;                        /* number of the backend's device */
     const char *revision;              /* of the source, for records; NULL: unknown */
     const char *checkpoint;            /* file; NULL: none are written or read. The last one,
                                           with the final weights, stays when the run is done */

@@ -427,6 +427,11 @@ cudaError_t cudaGetDeviceCount(int *count) {
     *count = 1;
     return cudaSuccess;
 }
+cudaError_t cudaRuntimeGetVersion(int *version) {
+    *version = 13000;
+    return cudaSuccess;
+}
+cudaError_t cudaDriverGetVersion(int *version) { return cudaRuntimeGetVersion(version); }
 cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : fails(cudaErrorInvalidValue); }
 cudaError_t cudaGetDevice(int *device) {
     *device = 0;

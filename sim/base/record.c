@@ -64,9 +64,9 @@ static const struct field {
 };
 #define FIELDS (sizeof fields / sizeof fields[0])
 
-/* Keys that the table does not hold: schema, status, canonical, curve, eval; codebooks and
- * diagnoses (both optional). */
-#define OTHER_KEYS 7
+/* Keys that the table does not hold: schema, status, canonical, curve, eval; codebooks, diagnoses
+ * and pack (all three optional: a run without "pack" trained alone). */
+#define OTHER_KEYS 8
 
 void fpl_record_free(struct fpl_record *r) {
     if (r == NULL) return;
@@ -156,6 +156,7 @@ char *fpl_record_to_json(const struct fpl_record *r) {
     if (r->diagnosis_count > 0)
         failed |=
             json_object_set_new(root, "diagnoses", fpl_diagnosis_to_json(r->diagnosis, r->diagnosis_count));
+    if (r->pack > 1) failed |= json_object_set_new(root, "pack", json_integer(r->pack));
     failed |= add_codebooks(root, r->canonical == NULL ? "" : r->canonical);
     char *text = failed ? NULL : json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(17));
     json_decref(root);
@@ -236,7 +237,7 @@ static enum fpl_code points_from_json(const char *key, const json_t *list, struc
 
 static int is_known(const char *key) {
     static const char *const others[OTHER_KEYS] = {"schema", "status",    "canonical", "curve",
-                                                   "eval",   "codebooks", "diagnoses"};
+                                                   "eval",   "codebooks", "diagnoses", "pack"};
     for (size_t i = 0; i < OTHER_KEYS; i++)
         if (strcmp(key, others[i]) == 0) return 1;
     for (size_t i = 0; i < FIELDS; i++)
@@ -253,6 +254,16 @@ static enum fpl_code status_from_json(const json_t *value, struct fpl_record *r,
         }
     return fpl_fail(err, FPL_INVALID, "record: \"status\" is %s, expected ok, diverged, collapsed or stopped",
                     text == NULL ? "not a text" : text);
+}
+
+static enum fpl_code pack_from_json(const json_t *value, struct fpl_record *r, struct fpl_error *err) {
+    r->pack = 1;
+    if (value == NULL) return FPL_OK;
+    const json_int_t number = json_integer_value(value);
+    if (!json_is_integer(value) || number < 1 || number > INT_MAX)
+        return fpl_fail(err, FPL_INVALID, "record: \"pack\" must be an integer from 1 to %d", INT_MAX);
+    r->pack = (int)number;
+    return FPL_OK;
 }
 
 static enum fpl_code object_from_json(json_t *root, struct fpl_record *r, struct fpl_error *err) {
@@ -272,6 +283,7 @@ static enum fpl_code object_from_json(json_t *root, struct fpl_record *r, struct
         code = fpl_fail_at(err, "record");
     for (size_t i = 0; code == FPL_OK && i < FIELDS; i++)
         code = field_from_json(&fields[i], json_object_get(root, fields[i].key), r, err);
+    if (code == FPL_OK) code = pack_from_json(json_object_get(root, "pack"), r, err);
     if (code != FPL_OK) return code;
     const char *canonical = json_string_value(json_object_get(root, "canonical"));
     if (canonical == NULL) return fpl_fail(err, FPL_INVALID, "record: \"canonical\" must be a text");

@@ -36,6 +36,7 @@ struct fpl_record {
     struct fpl_diagnosis_point *diagnosis;
     /* measured, not deterministic */
     double seconds, tokens_per_second, flop, peak_bytes, joules; /* joules NaN where unknown */
+    int pack; /* runs that began side by side; 1: alone */
     /* what ran */
     char backend[16], variants[160], simd[16], host[64], cpu[80], compiler[80], revision[48];
     int numerics;

@@ -277,6 +277,7 @@ static enum fpl_code run(const struct arguments *a, struct fpl_error *err) {
     struct fpl_config c;
     struct fpl_data *data = NULL;
     struct fpl_text checkpoint = {0};
+    const char *path = NULL;
     struct fpl_train_options o = {
         .stop = &fpl_cli_signal, .progress = show_progress, .revision = fpl_cli_revision};
     enum fpl_code code = read_config(a, &c, err);
@@ -288,7 +289,8 @@ static enum fpl_code run(const struct arguments *a, struct fpl_error *err) {
         code = make_writable(a->out, err);
         fpl_text_add(&checkpoint, "%s/checkpoint.bin", a->out);
         if (checkpoint.failed) code = fpl_fail(err, FPL_SYSTEM, "train: no memory for a path");
-        o.checkpoint = checkpoint.text;
+        path = checkpoint.text;
+        o.checkpoint = &path;
     }
     fpl_cli_catch_signals();
     if (code == FPL_OK) code = train(a, &c, data, &o, err);

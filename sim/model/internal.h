@@ -55,8 +55,7 @@ struct fpl_model {
     int quantizes_attention, quantizes_state[FPL_OPT_SLOTS];
     struct fpl_delay *delays; /* host [delay_count] */
     int delay_count;
-    size_t delay_size; /* floats of m->delay, device */
-    float *delay;
+    float *delay; /* device */
     int observing;                   /* the call at hand is training, not evaluation */
     uint32_t step;                   /* of the last backward call */
     struct fpl_diagnosis *diagnosis; /* host [L][FPL_MODEL_OPERANDS][R]; NULL: never asked for */
@@ -75,7 +74,7 @@ struct fpl_model {
     fpl_real *dh, *dnormed, *dattended;     /* [R, n, C] */
     fpl_real *dqkv, *dgate_up, *dactivated; /* [R, n, 3C], [R, n, 2F], [R, n, F] */
     void **owned;
-    size_t owned_count;
+    size_t owned_count, bytes; /* bytes asked for */
 };
 
 /* O and I of a block's linear layer. */

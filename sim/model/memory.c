@@ -22,8 +22,10 @@ void fpl_model_changed(struct fpl_model *m) {
     m->version = atomic_fetch_add(&versions, 1) + 1;
 }
 
+/* Without a table of operations only counts. */
 static void *take(struct fpl_model *m, int64_t count, size_t size) {
-    void *p = m->k->alloc(m->dev, (size_t)count * size);
+    m->bytes += (size_t)count * size;
+    void *p = m->k != NULL ? m->k->alloc(m->dev, (size_t)count * size) : NULL;
     if (p != NULL) m->owned[m->owned_count++] = p;
     return p;
 }
@@ -106,6 +108,18 @@ static enum fpl_code check_shape(const struct fpl_model_shape *s, struct fpl_err
             "model: width %lld over %lld heads gives no even head width, which rotary positions need",
             (long long)s->width, (long long)s->heads);
     return FPL_OK;
+}
+
+size_t fpl_model_bytes(const struct fpl_model_shape *shape) {
+    struct fpl_model m = {.shape = *shape};
+    if (check_shape(shape, NULL) != FPL_OK) return 0;
+    m.block = calloc((size_t)shape->layers, sizeof *m.block);
+    if (m.block != NULL && fpl_parameters_layout(&m, NULL) == FPL_OK) take_all(&m);
+    free(m.block);
+    free(m.parameter);
+    free(m.segment);
+    free(m.offsets);
+    return m.bytes;
 }
 
 enum fpl_code fpl_model_create(const struct fpl_model_shape *shape, const struct fpl_model_replica *replicas,

@@ -19,8 +19,8 @@
  * head is a product with identity operands, under every recipe.
  *
  * Parameters, gradients and the two moments are four flat device buffers of the same
- * layout; a tensor is a segment [R, size] (kernels.h).  Tensors start at multiples of 16
- * elements; the gap between them is zero for ever.
+ * layout; a tensor is a segment [R, size] (kernels.h).  Tensors start at multiples of
+ * FPL_MODEL_ALIGNMENT elements; the gap between them is zero for ever.
  *
  * Precision: the model handles fpl_real and calls the kernel table only; what numbers are
  * rounded to is the replica's recipe.  Errors of operations are kept by the device; the
@@ -33,6 +33,8 @@
 
 #include "../../formats/recipe.h"
 #include "../../kernels/kernels.h"
+
+#define FPL_MODEL_ALIGNMENT 16 /* elements */
 
 struct fpl_model;
 
@@ -58,6 +60,10 @@ struct fpl_parameter {
     int64_t rows, cols;
     struct fpl_segment segment; /* size = rows cols; decay 1 for matrices, 0 for norm gains */
 };
+
+/* Bytes of device memory that a model of this shape takes, delayed scaling (some kilobytes) and the
+ * backend's own scratch aside; 0: the shape is none. */
+size_t fpl_model_bytes(const struct fpl_model_shape *shape);
 
 /* Allocates everything that training and evaluation need and draws the initial weights. */
 enum fpl_code fpl_model_create(const struct fpl_model_shape *shape, const struct fpl_model_replica *replicas,
@@ -116,8 +122,10 @@ struct fpl_model_state {
 };
 struct fpl_model_state fpl_model_state(const struct fpl_model *m);
 
-/* State of delayed scaling: device memory, `count` floats (0: none). */
-float *fpl_model_delay(const struct fpl_model *m, size_t *count);
+/* What delayed scaling remembers of one replica: device memory, piece by piece, in the order of a
+ * model that trains this replica alone. */
+void fpl_model_delay(const struct fpl_model *m, int replica,
+                     void (*visit)(void *context, float *piece, size_t count), void *context);
 
 /* ---- diagnoses -------------------------------------------------------------------------------- */
 

@@ -21,7 +21,7 @@
 #include "../base/detmath.h"
 #include "internal.h"
 
-#define ALIGNMENT 16 /* elements */
+#define ALIGNMENT FPL_MODEL_ALIGNMENT
 #define HEAD_STREAM 1u
 #define BLOCK_STREAM 2u
 

@@ -11,7 +11,7 @@
  *
  * Delayed scaling: one flat buffer holds the state of every operand whose plan has a history:
  * linear layers' operands, then attention's (one state for all heads), then the optimizer's (one
- * for each tensor), replicas innermost.  It is part of a checkpoint as it stands.
+ * for each tensor), replicas innermost.  A checkpoint holds one replica's part in that order.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -93,7 +93,6 @@ static enum fpl_code init_delay(struct fpl_model *m, struct fpl_error *err) {
             count += (size_t)f[i].states;
             size += (size_t)f[i].states * (size_t)(FPL_DELAY_HEAD + history);
         }
-    m->delay_size = size;
     m->delay_count = (int)count;
     if (count == 0) return FPL_OK;
     m->delays = calloc(count, sizeof *m->delays);
@@ -184,9 +183,16 @@ int fpl_model_rounds_state(const struct fpl_model *m) {
            m->quantizes_state[FPL_OPT_MASTER];
 }
 
-float *fpl_model_delay(const struct fpl_model *m, size_t *count) {
-    *count = m->delay_size;
-    return m->delay;
+void fpl_model_delay(const struct fpl_model *m, int replica,
+                     void (*visit)(void *context, float *piece, size_t count), void *context) {
+    struct family f[3];
+    families(m, f);
+    for (int i = 0; i < 3; i++)
+        for (size_t j = (size_t)replica; j < f[i].count; j += (size_t)m->shape.R) {
+            const struct fpl_operand *o = &f[i].operand[j];
+            if (o->plan.history > 0)
+                visit(context, o->delay, (size_t)f[i].states * (size_t)(FPL_DELAY_HEAD + o->plan.history));
+        }
 }
 
 /* ---- initial weights ------------------------------------------------------------------------------ */

@@ -94,7 +94,7 @@ static enum fpl_code train(struct server *v, const struct request *q, struct fpl
                                         .threads = 1,
                                         .device = v->options->device,
                                         .revision = v->options->revision,
-                                        .checkpoint = q->checkpoint,
+                                        .checkpoint = (const char *const *)&q->checkpoint,
                                         .stop = v->options->stop,
                                         .progress = tell_progress,
                                         .context = v};

@@ -6,20 +6,15 @@
  * again after a resume, so a checkpoint at any step continues with the same bits.
  *
  * In a pack, a replica that has ended is neither updated nor watched any more; the others
- * go on.  No step allocates.
+ * go on.  No step allocates.  pack.c has what surrounds the loop.
  */
-#include "train.h"
-
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "machine.h"
 #include "schedule.h"
 #include "trainer.h"
-
-#define CHUNK_TOKENS 2048 /* of one evaluation call */
 
 int fpl_trainer_stopped(const struct fpl_trainer *t) {
     return t->options->stop != NULL ? (int)*t->options->stop : 0;
@@ -29,130 +24,6 @@ int fpl_trainer_active(const struct fpl_trainer *t) {
     int n = 0;
     for (int r = 0; r < t->R; r++) n += t->replica[r].status == FPL_RUN_OK;
     return n;
-}
-
-/* ---- set-up ---------------------------------------------------------------------------------- */
-
-/* What all replicas of a pack share, by option key. */
-static const char *const shared_options[] = {
-    "layers", "width", "heads", "ffn",  "seq",         "init_std",   "data",         "data_seed",
-    "beta1",  "beta2", "eps",   "clip", "eval_tokens", "eval_every", "batch_tokens", NULL};
-
-static enum fpl_code check_pack(const struct fpl_config *c, int R, struct fpl_error *err) {
-    for (int r = 0; r < R; r++) {
-        const enum fpl_code code = fpl_config_check(&c[r], err);
-        if (code != FPL_OK) return code;
-        for (const char *const *key = shared_options; *key != NULL; key++) {
-            char a[1100], b[1100];
-            fpl_config_get(&c[0], *key, a, sizeof a);
-            fpl_config_get(&c[r], *key, b, sizeof b);
-            if (strcmp(a, b) != 0)
-                return fpl_fail(err, FPL_INVALID,
-                                "runs trained side by side must agree in %s: %.60s and %.60s", *key, a, b);
-        }
-        if (fpl_config_steps(&c[r]) != fpl_config_steps(&c[0]) ||
-            fpl_config_micro(&c[r]) != fpl_config_micro(&c[0]))
-            return fpl_fail(err, FPL_INVALID,
-                            "runs trained side by side must agree in steps and micro_tokens");
-    }
-    return FPL_OK;
-}
-
-static enum fpl_code check_amount(const struct fpl_trainer *t, const struct fpl_config *c,
-                                  struct fpl_error *err) {
-    const double D = (double)t->steps * (double)c->batch_tokens;
-    if (t->info.train_tokens > 0 && D > (double)t->info.train_tokens)
-        return fpl_fail(err, FPL_INVALID,
-                        "the run trains on %.0f tokens but %.200s has %lld; repeated data is not modelled: "
-                        "at most %lld tokens are accepted",
-                        D, c->data, (long long)t->info.train_tokens, (long long)t->info.train_tokens);
-    return FPL_OK;
-}
-
-static enum fpl_code allocate(struct fpl_trainer *t, struct fpl_error *err) {
-    const int64_t most = t->micro_sequences > t->chunk_sequences ? t->micro_sequences : t->chunk_sequences;
-    const size_t R = (size_t)t->R, rows = R * (size_t)(most * t->seq);
-    t->replica = calloc(R, sizeof *t->replica);
-    t->inputs = calloc(rows, sizeof *t->inputs);
-    t->targets = calloc(rows, sizeof *t->targets);
-    t->losses = calloc(rows, sizeof *t->losses);
-    t->oracle = calloc((size_t)t->chunk_sequences, sizeof *t->oracle);
-    t->sum = calloc(R, sizeof *t->sum);
-    t->sqnorm = calloc(R, sizeof *t->sqnorm);
-    t->nonfinite = calloc(R, sizeof *t->nonfinite);
-    t->lr = calloc(R, sizeof *t->lr);
-    t->decay = calloc(R, sizeof *t->decay);
-    t->active = calloc(R, sizeof *t->active);
-    if (t->replica == NULL || t->inputs == NULL || t->targets == NULL || t->losses == NULL ||
-        t->oracle == NULL || t->sum == NULL || t->sqnorm == NULL || t->nonfinite == NULL || t->lr == NULL ||
-        t->decay == NULL || t->active == NULL)
-        return fpl_fail(err, FPL_SYSTEM, "no memory for batches of %zu tokens", rows);
-    return FPL_OK;
-}
-
-static enum fpl_code create_model(struct fpl_trainer *t, const struct fpl_config *configs,
-                                  struct fpl_error *err) {
-    const struct fpl_config *c = &configs[0];
-    const struct fpl_device_options device = {.threads = t->options->threads > 0 ? t->options->threads : 1,
-                                              .number = t->options->device};
-    const struct fpl_model_shape shape = {
-        .R = t->R,
-        .layers = c->layers,
-        .width = c->width,
-        .heads = c->heads,
-        .ffn = fpl_config_ffn(c),
-        .vocab = t->info.vocab,
-        .seq = t->seq,
-        .micro_sequences = t->micro_sequences > t->chunk_sequences ? t->micro_sequences : t->chunk_sequences,
-        .init_std = fpl_config_init_std(c)};
-    struct fpl_recipe *recipe = calloc((size_t)t->R, sizeof *recipe);
-    struct fpl_model_replica *replica = calloc((size_t)t->R, sizeof *replica);
-    enum fpl_code code = FPL_OK;
-    if (recipe == NULL || replica == NULL) code = fpl_fail(err, FPL_SYSTEM, "no memory for recipes");
-    for (int r = 0; code == FPL_OK && r < t->R; r++) {
-        code = fpl_recipe_parse(configs[r].recipe, &recipe[r], err);
-        replica[r] = (struct fpl_model_replica){.recipe = &recipe[r], .seed = configs[r].seed};
-    }
-    if (code == FPL_OK) code = t->k->open(&t->dev, &device, err);
-    if (code == FPL_OK) code = fpl_model_create(&shape, replica, t->k, t->dev, &t->model, err);
-    free(recipe);
-    free(replica);
-    return code;
-}
-
-static enum fpl_code set_up(struct fpl_trainer *t, const struct fpl_config *configs, struct fpl_error *err) {
-    const struct fpl_config *c = &configs[0];
-    t->seq = c->seq;
-    t->steps = fpl_config_steps(c);
-    t->batch_sequences = c->batch_tokens / c->seq;
-    t->micro_sequences = fpl_config_micro(c) / c->seq;
-    t->chunk_sequences = CHUNK_TOKENS / c->seq > 0 ? CHUNK_TOKENS / c->seq : 1;
-    fpl_data_info(t->data, &t->info);
-    enum fpl_code code = check_amount(t, c, err);
-    if (code == FPL_OK) code = allocate(t, err);
-    for (int r = 0; code == FPL_OK && r < t->R; r++) {
-        struct fpl_replica *p = &t->replica[r];
-        p->config = &configs[r];
-        p->last = (struct fpl_evaluation){(double)NAN, (double)NAN, (double)NAN};
-        p->canonical = fpl_config_canonical(&configs[r], t->k->name, t->info.fingerprint);
-        if (p->canonical == NULL) code = fpl_fail(err, FPL_SYSTEM, "no memory for a configuration's text");
-        fpl_watch_init(&p->watch, t->info.unigram_entropy, t->info.vocab, c->batch_tokens, t->steps,
-                       fpl_warmup_steps(&configs[r]));
-    }
-    return code == FPL_OK ? create_model(t, configs, err) : code;
-}
-
-static void tear_down(struct fpl_trainer *t) {
-    fpl_model_destroy(t->model);
-    if (t->dev != NULL) t->k->close(t->dev);
-    for (int r = 0; t->replica != NULL && r < t->R; r++) {
-        free(t->replica[r].canonical);
-        free(t->replica[r].eval);
-        fpl_diagnosis_free(t->replica[r].diagnosis, t->replica[r].diagnosis_count);
-    }
-    void *const buffers[] = {t->replica, t->inputs,    t->targets, t->losses, t->oracle, t->sum,
-                             t->sqnorm,  t->nonfinite, t->lr,      t->decay,  t->active};
-    for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++) free(buffers[i]);
 }
 
 /* ---- one step -------------------------------------------------------------------------------- */
@@ -214,9 +85,17 @@ static void judge_update(struct fpl_trainer *t) {
     }
 }
 
-static enum fpl_code train_step(struct fpl_trainer *t, double *loss, struct fpl_error *err) {
+/* A step's time is shared by those that trained in it, also by one that ended in it. */
+static void account_step(struct fpl_trainer *t, double seconds, int trained) {
+    for (int r = 0; r < t->R; r++)
+        if (t->replica[r].shares) t->replica[r].train_seconds += seconds / trained;
+    if (fpl_trainer_active(t) != trained) fpl_trainer_account(t);
+}
+
+enum fpl_code fpl_trainer_step(struct fpl_trainer *t, double *loss, struct fpl_error *err) {
     const double begun = fpl_clock();
     const struct fpl_config *c = t->replica[0].config;
+    const int trained = fpl_trainer_active(t);
     int diagnose = 0;
     for (int r = 0; r < t->R; r++) diagnose |= fpl_diagnosis_is_due(t, r);
     enum fpl_code code = fpl_model_diagnose(t->model, diagnose, err);
@@ -241,8 +120,9 @@ static enum fpl_code train_step(struct fpl_trainer *t, double *loss, struct fpl_
     fpl_model_update(t->model, &a);
     if (fpl_model_rounds_state(t->model)) judge_update(t);
     t->step++;
-    t->train_seconds += fpl_clock() - begun;
-    return t->k->check(t->dev, err);
+    code = t->k->check(t->dev, err);
+    account_step(t, fpl_clock() - begun, trained);
+    return code;
 }
 
 /* ---- the loop -------------------------------------------------------------------------------- */
@@ -281,16 +161,13 @@ static enum fpl_code evaluate_on_the_way(struct fpl_trainer *t, struct fpl_error
     return code;
 }
 
-static void bring_time_forward(struct fpl_trainer *t) {
-    const double now = fpl_clock();
-    t->seconds += now - t->resumed;
-    t->resumed = now;
-}
-
 static enum fpl_code save(struct fpl_trainer *t, struct fpl_error *err) {
+    enum fpl_code code = FPL_OK;
     if (t->options->checkpoint == NULL) return FPL_OK;
-    bring_time_forward(t);
-    return fpl_checkpoint_write(t, t->options->checkpoint, err);
+    fpl_trainer_account(t);
+    for (int r = 0; code == FPL_OK && r < t->R; r++)
+        code = fpl_checkpoint_write(t, r, t->options->checkpoint[t->replica[r].index], err);
+    return code;
 }
 
 static enum fpl_code stop(struct fpl_trainer *t, struct fpl_error *err) {
@@ -309,7 +186,7 @@ static enum fpl_code stop(struct fpl_trainer *t, struct fpl_error *err) {
                     (long long)t->step, (long long)t->steps,
                     t->options->checkpoint != NULL ? "; run again to go on from "
                                                    : "; no checkpoint was asked for",
-                    t->options->checkpoint != NULL ? t->options->checkpoint : "");
+                    t->options->checkpoint != NULL ? t->options->checkpoint[t->replica[0].index] : "");
 }
 
 /* The held-out loss decides the status of what is left. */
@@ -330,18 +207,22 @@ static enum fpl_code evaluate_the_end(struct fpl_trainer *t, int *done, struct f
 /* A last checkpoint that cannot be written (a full disk) is an error, but no reason to lose what
  * was trained: the run ends, and is told, as if it had been. */
 static enum fpl_code finish(struct fpl_trainer *t, struct fpl_error *err) {
-    struct fpl_error unsaved = {FPL_OK, ""};
     int done = 1;
-    (void)save(t, &unsaved);
+    if (t->unsaved.code == FPL_OK) (void)save(t, &t->unsaved);
     const enum fpl_code code = fpl_trainer_active(t) ? evaluate_the_end(t, &done, err) : FPL_OK;
     if (code != FPL_OK) return code;
     if (!done) return stop(t, err);
     t->finished = 1;
-    if (unsaved.code != FPL_OK) *err = unsaved;
-    return unsaved.code;
+    if (t->unsaved.code != FPL_OK && err != NULL) *err = t->unsaved;
+    return t->unsaved.code;
 }
 
-static enum fpl_code run(struct fpl_trainer *t, struct fpl_error *err) {
+int fpl_trainer_is_sparse(const struct fpl_trainer *t) {
+    const int active = fpl_trainer_active(t);
+    return active > 0 && 2 * active <= t->R;
+}
+
+enum fpl_code fpl_trainer_run(struct fpl_trainer *t, struct fpl_error *err) {
     const int64_t every = t->replica[0].config->checkpoint_every;
     int64_t saved = t->step;
     while (t->step < t->steps && fpl_trainer_active(t)) {
@@ -354,86 +235,10 @@ static enum fpl_code run(struct fpl_trainer *t, struct fpl_error *err) {
             code = save(t, err);
             saved = t->step;
         }
-        if (code == FPL_OK) code = train_step(t, &loss, err);
+        if (code == FPL_OK && fpl_trainer_is_sparse(t)) return FPL_OK;
+        if (code == FPL_OK) code = fpl_trainer_step(t, &loss, err);
         if (code != FPL_OK) return code;
         if (t->options->progress != NULL) t->options->progress(t->options->context, t->step, t->steps, loss);
     }
     return finish(t, err);
-}
-
-/* ---- records --------------------------------------------------------------------------------- */
-
-static void fill_run(const struct fpl_trainer *t, struct fpl_replica *p, struct fpl_record *r) {
-    r->status = p->status;
-    memcpy(r->why, p->why, sizeof r->why);
-    fpl_config_id(p->canonical, r->id);
-    r->N = fpl_config_params(p->config);
-    r->D = (double)p->steps * (double)p->config->batch_tokens;
-    r->steps = p->steps;
-    r->loss = p->last.loss;
-    r->loss_se = p->last.se;
-    r->oracle = p->last.oracle;
-    r->entropy_rate = t->info.entropy_rate;
-    r->unigram_entropy = t->info.unigram_entropy;
-    r->spikes = p->watch.spikes;
-    r->nonfinite = p->nonfinite;
-    r->seconds = t->seconds;
-    r->tokens_per_second = t->train_seconds > 0 ? r->D / t->train_seconds : (double)NAN;
-    r->flop = r->D * fpl_config_flop_per_token(p->config, t->info.vocab);
-    r->canonical = p->canonical;
-    p->canonical = NULL;
-    r->eval = p->eval;
-    r->eval_count = p->eval_count;
-    p->eval = NULL;
-    r->diagnosis = p->diagnosis;
-    r->diagnosis_count = p->diagnosis_count;
-    p->diagnosis = NULL;
-    p->diagnosis_count = 0;
-}
-
-static enum fpl_code fill_record(struct fpl_trainer *t, struct fpl_replica *p,
-                                 const struct fpl_energy *energy, struct fpl_record *r,
-                                 struct fpl_error *err) {
-    fpl_watch_close(&p->watch, p->steps);
-    r->curve = calloc((size_t)p->watch.points + 1, sizeof *r->curve);
-    if (r->curve == NULL) return fpl_fail(err, FPL_SYSTEM, "no memory for a record");
-    memcpy(r->curve, p->watch.curve, (size_t)p->watch.points * sizeof *r->curve);
-    r->curve_count = p->watch.points;
-    fill_run(t, p, r);
-    r->peak_bytes = fpl_peak_bytes();
-    r->joules = fpl_energy_joules(energy);
-    snprintf(r->backend, sizeof r->backend, "%s", t->k->name);
-    t->k->describe(t->dev, r->variants, sizeof r->variants);
-    snprintf(r->simd, sizeof r->simd, "%s", fpl_simd_level());
-    fpl_machine_describe(r);
-    snprintf(r->revision, sizeof r->revision, "%s",
-             t->options->revision != NULL ? t->options->revision : "unknown");
-    r->numerics = FPL_NUMERICS;
-    return FPL_OK;
-}
-
-enum fpl_code fpl_train(const struct fpl_config *configs, int R, const struct fpl_data *data,
-                        const struct fpl_train_options *options, struct fpl_record *records,
-                        struct fpl_error *err) {
-    struct fpl_trainer t = {.R = R, .data = data, .options = options, .k = options->kernels};
-    struct fpl_energy energy;
-    int found = 0;
-    if (R < 1) return fpl_fail(err, FPL_INVALID, "no runs to train");
-    memset(records, 0, (size_t)R * sizeof *records);
-    fpl_energy_start(&energy);
-    t.resumed = fpl_clock();
-    enum fpl_code code = check_pack(configs, R, err);
-    if (code == FPL_OK) code = set_up(&t, configs, err);
-    if (code == FPL_OK && options->checkpoint != NULL)
-        code = fpl_checkpoint_read(&t, options->checkpoint, &found, err);
-    if (code == FPL_OK) code = run(&t, err);
-    if (t.finished || code == FPL_STOPPED) {
-        bring_time_forward(&t);
-        for (int r = 0; r < R; r++) {
-            const enum fpl_code filled = fill_record(&t, &t.replica[r], &energy, &records[r], err);
-            if (filled != FPL_OK) code = filled;
-        }
-    }
-    tear_down(&t);
-    return code;
 }

@@ -3,6 +3,7 @@
 #define FPL_TRAINER_H
 
 #include "../model/model.h"
+#include "machine.h"
 #include "train.h"
 #include "watch.h"
 
@@ -13,6 +14,10 @@ struct fpl_evaluation {
 
 struct fpl_replica {
     const struct fpl_config *config;
+    int index;                             /* among the runs that fpl_train was given */
+    int pack;                              /* runs that began side by side */
+    int shares;                            /* pays for what the pack spends */
+    double seconds, train_seconds, joules; /* its shares; joules of this session */
     char *canonical;
     enum fpl_status status; /* FPL_RUN_OK: still trains */
     char why[160];
@@ -37,10 +42,11 @@ struct fpl_trainer {
     struct fpl_model *model;
     struct fpl_replica *replica; /* [R] */
     int64_t seq, steps, batch_sequences, micro_sequences, chunk_sequences;
-    int64_t step;                  /* done */
-    int finished;                  /* trained and evaluated to the end */
-    double seconds, train_seconds; /* over all sessions */
-    double resumed;                /* clock value when `seconds` was last true */
+    int64_t step;             /* done */
+    int finished;             /* trained and evaluated to the end */
+    double accounted, joules; /* clock and energy up to which shares were dealt out */
+    struct fpl_energy energy;
+    struct fpl_error unsaved; /* the first last checkpoint that could not be written */
 
     /* host buffers, allocated once */
     int32_t *inputs, *targets; /* [R, most sequences of a call, T] */
@@ -55,14 +61,43 @@ struct fpl_trainer {
 int fpl_trainer_active(const struct fpl_trainer *t);  /* replicas that still train */
 int fpl_trainer_stopped(const struct fpl_trainer *t); /* the signal, or 0 */
 
+/* setup.c.  shape: of a pack of R; check: what a pack must agree in; open: everything but replica
+ * indices and checkpoints (close after failures too). */
+struct fpl_model_shape fpl_trainer_shape(const struct fpl_config *c, int R, int64_t vocab);
+enum fpl_code fpl_trainer_check(const struct fpl_config *c, int R, struct fpl_error *err);
+enum fpl_code fpl_trainer_open(struct fpl_trainer *t, const struct fpl_config *const *configs,
+                               struct fpl_error *err);
+void fpl_trainer_close(struct fpl_trainer *t);
+
+/* train.c.  step: one step; *loss: mean over the batch of the first replica that still trains.  run:
+ * until t->finished, a stop or an error; FPL_OK without t->finished: half of the pack has ended. */
+enum fpl_code fpl_trainer_step(struct fpl_trainer *t, double *loss, struct fpl_error *err);
+int fpl_trainer_is_sparse(const struct fpl_trainer *t);
+enum fpl_code fpl_trainer_run(struct fpl_trainer *t, struct fpl_error *err);
+
+/* results.c.  account: deals what was spent since the last call out to the replicas that trained
+ * until now; record: of one replica, whose points move there. */
+void fpl_trainer_account(struct fpl_trainer *t);
+enum fpl_code fpl_trainer_record(struct fpl_trainer *t, struct fpl_replica *p, struct fpl_record *r,
+                                 struct fpl_error *err);
+
 /* evaluate.c: the held-out loss of every replica that still trains, into replica.last.
  * *done 0: stopped on the way, nothing changed. */
 enum fpl_code fpl_evaluate(struct fpl_trainer *t, int *done, struct fpl_error *err);
 
-/* checkpoint.c. read: *found 0 if there is no file; else everything that training changes is
- * as it was when the file was written. */
-enum fpl_code fpl_checkpoint_write(struct fpl_trainer *t, const char *path, struct fpl_error *err);
-enum fpl_code fpl_checkpoint_read(struct fpl_trainer *t, const char *path, int *found, struct fpl_error *err);
+/* checkpoint.c: one run's state as a file (read: no file is a run at step 0) or as its bytes in
+ * memory (free data).  `path` names it in messages.  Replicas are restored from 0 on; the step of
+ * the first one is the pack's, and the others' must be the same. */
+struct fpl_image {
+    unsigned char *data;
+    size_t size;
+};
+enum fpl_code fpl_checkpoint_image(struct fpl_trainer *t, int r, struct fpl_image *out,
+                                   struct fpl_error *err);
+enum fpl_code fpl_checkpoint_restore(struct fpl_trainer *t, int r, const char *path, struct fpl_image *image,
+                                     struct fpl_error *err);
+enum fpl_code fpl_checkpoint_write(struct fpl_trainer *t, int r, const char *path, struct fpl_error *err);
+enum fpl_code fpl_checkpoint_read(struct fpl_trainer *t, int r, const char *path, struct fpl_error *err);
 
 /* Room for one more evaluation on the way. */
 enum fpl_code fpl_replica_reserve(struct fpl_replica *p, int64_t count, struct fpl_error *err);

@@ -176,14 +176,14 @@ static void another_configuration(void **state) {
         data = keep_data;
         config = keep;
     }
-    /* a pack does not go on from a single run */
+    /* a pack goes on from one step only */
     struct fpl_config two[2] = {config, config};
     struct fpl_record r[2];
     struct fpl_error err = {FPL_OK, ""};
     two[1].seed++;
     put(sound, sound_size);
     assert_int_equal(train(two, 2, data, path, 0, 1, r, &err), FPL_INVALID);
-    assert_non_null(strstr(err.text, "side by side"));
+    assert_non_null(strstr(err.text, "at step 6"));
 }
 
 static void the_sound_file_is_taken(void **state) {

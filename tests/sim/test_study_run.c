@@ -80,7 +80,7 @@ static enum fpl_code fake_train(const struct fpl_config *c, int R, const struct 
         struct timespec pause = {0, 1000000};
         nanosleep(&pause, NULL);
         if (*o->stop != 0) {
-            if (fpl_file_write(o->checkpoint, "half", 4, err) != FPL_OK) return FPL_SYSTEM;
+            if (fpl_file_write(o->checkpoint[0], "half", 4, err) != FPL_OK) return FPL_SYSTEM;
             return fpl_fail(err, FPL_STOPPED, "stopped");
         }
     }

@@ -61,9 +61,15 @@ static inline enum fpl_code train(const struct fpl_config *c, int R, const struc
                                   const char *checkpoint, int64_t stop_after, int threads,
                                   struct fpl_record *records, struct fpl_error *err) {
     struct interruption i = {.at = stop_after};
+    char name[64][300]; /* run r of a pack has checkpoint.r */
+    const char *paths[64] = {checkpoint};
+    for (int r = 1; r < R && checkpoint != NULL; r++) {
+        snprintf(name[r], sizeof name[r], "%s.%d", checkpoint, r);
+        paths[r] = name[r];
+    }
     const struct fpl_train_options o = {.kernels = fpl_backend("cpu"),
                                         .threads = threads,
-                                        .checkpoint = checkpoint,
+                                        .checkpoint = checkpoint != NULL ? paths : NULL,
                                         .stop = &i.signal,
                                         .progress = stop_after > 0 ? interrupt : NULL,
                                         .context = &i};
@@ -133,7 +139,12 @@ static inline char *fresh_path(void) {
 }
 
 static inline void forget_path(char *path) {
+    char other[300];
     unlink(path);
+    for (int r = 1; r < 64; r++) {
+        snprintf(other, sizeof other, "%s.%d", path, r);
+        if (unlink(other) != 0) break;
+    }
     *strrchr(path, '/') = '\0';
     assert_int_equal(rmdir(path), 0); /* fails if a temporary file was left behind */
     free(path);

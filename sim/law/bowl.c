@@ -65,3 +65,15 @@ void fpl_bowl_of_form(const double h[3], double r1, double *t) {
     t[3] = log(fmax(k2, 1e-6));
     t[4] = fmin(3.0, fmax(-3.0, (h[1] - k1 * r1) / fmax(k2, 1e-6)));
 }
+
+int fpl_bowl_mirror(const double t[6], double out[6]) {
+    const double r1 = t[1], r2 = t[4];
+    if (fabs(r1) < 1e-3 || fabs(r2) < 1e-3) return 0;
+    out[0] = t[3] + 2.0 * log(fabs(r2));
+    out[1] = 1.0 / r2;
+    out[2] = t[5] * r2;
+    out[3] = t[0] + 2.0 * log(fabs(r1));
+    out[4] = 1.0 / r1;
+    out[5] = t[2] * r1;
+    return 1;
+}

@@ -112,6 +112,7 @@ const struct fpl_law fpl_law_bowl = {
     .floor_at = -1,
     .penalty_at = -1,
     .shift_at = -1,
+    .bowl_at = K1,
     .form = forms,
     .publish = fpl_publish,
     .internal = fpl_internal,

@@ -4,8 +4,8 @@
  *   2. starts from the law (start.c), each screened by a few steps, the best ones minimised
  *   3. Huber's delta = 1.35 times the robust scale of the residuals, floor 1e-3, re-estimated
  *      until it stands; where the window follows the noise, the rows too
- *   4. a Newton polish on the stated objective; restarts from jittered parameters must come
- *      back to it: only gradient and restarts together make a fit "converged"
+ *   4. a Newton polish on the stated objective; restarts must come back to it (restart.c): only
+ *      gradient and restarts together make a fit "converged"
  *   5. what the data identify (identify.c), held-out error (holdout.c), bootstrap (bootstrap.c)
  *
  * Huber on log residuals, summed (arXiv 2404.10102, appendix).  Laws of optima are least
@@ -16,10 +16,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../formats/random.h"
 #include "findings.h"
 #include "identify.h"
 #include "law_internal.h"
+#include "restart.h"
 
 #define STARTS 64
 #define POLISHED 6
@@ -33,8 +33,7 @@
 #define WINDOW_GAIN 1.1   /* a wider window may cost this factor in residual scale */
 #define WINDOW_RUNS 5     /* runs per parameter that must remain */
 #define WINDOW_OPTIMA 0.0025
-#define ABSOLUTE_SHARE 0.01 /* |r| is rounded off within this share of the residual scale */
-#define ABSOLUTE_STEP 4.0   /* delta falls to it by this factor at a time */
+#define ROUNDS 12 /* of restarts, each from the lowest minimum so far */
 
 const char *const fpl_objective_names[FPL_OBJECTIVES + 1] = {"huber_log", "squared_log", "absolute_log",
                                                              NULL};
@@ -132,19 +131,6 @@ static void measure_scale(struct work *w) {
     w->fit->scale = fmax(1e-9, fpl_robust_scale(w->residual, count, fpl_problem_active(&w->problem)));
 }
 
-/* From a minimum at Huber's delta to that of absolute residuals, by smaller and smaller deltas. */
-static void sharpen(struct work *w, double *theta, struct fpl_minimum *minimum) {
-    const double last = fmax(1e-9, ABSOLUTE_SHARE * w->fit->scale);
-    struct fpl_objective o = objective_of(w);
-    for (double delta = fmax(last, DELTA_FACTOR * w->fit->scale);;
-         delta = fmax(last, delta / ABSOLUTE_STEP)) {
-        o.delta = delta;
-        fpl_minimise(&o, theta, 300, 1e-9, minimum);
-        if (delta <= last) break;
-    }
-    w->fit->delta = last;
-}
-
 /* Alternate between the minimum and the scale that its delta follows. */
 static void settle_delta(struct work *w) {
     for (int round = 0; round < 25; round++) {
@@ -159,7 +145,11 @@ static void settle_delta(struct work *w) {
         fpl_minimise(&o, w->theta, 300, 1e-9, &w->minimum);
         if (!w->fixed_delta && fabs(w->fit->delta - before) <= 1e-3 * before) break;
     }
-    if (w->fit->kind == FPL_ABSOLUTE_LOG) sharpen(w, w->theta, &w->minimum);
+    if (w->fit->kind == FPL_ABSOLUTE_LOG) {
+        w->fit->delta = fpl_absolute_delta(w->fit->scale);
+        const struct fpl_objective o = objective_of(w);
+        fpl_descend(&o, w->fit->kind, w->theta, 1e-9, &w->minimum);
+    }
 }
 
 static enum fpl_code take_rows(struct work *w, const struct fpl_runs *runs, double window,
@@ -254,53 +244,16 @@ static enum fpl_code fit_window(struct work *w, const struct fpl_runs *runs,
 
 /* ---- convergence ------------------------------------------------------------------------------- */
 
-/* Restarts from jittered parameters. Returns how many came back to the minimum; a lower one is
- * adopted and *moved set. */
-static int jitter(struct work *w, int tries, int round, int *moved) {
-    const struct fpl_law *law = w->problem.law;
-    int back = 0;
-    *moved = 0;
-    for (int k = 0; k < tries; k++) {
-        double theta[FPL_LAW_PARAMS];
-        struct fpl_minimum minimum;
-        for (int j = 0; j < law->params; j++) {
-            uint32_t bits[4];
-            fpl_random_block(0, (uint64_t)j, (uint32_t)(round * tries + k),
-                             fpl_stream(FPL_STREAM_BOOTSTRAP, 1), bits);
-            const double unit = 2.0 * fpl_random_uniform(bits[0], bits[1]) - 1.0;
-            theta[j] =
-                w->theta[j] + (w->problem.active[j] ? 0.2 * unit * fmin(1.0, law->param[j].scale) : 0.0);
-        }
-        const struct fpl_objective o = objective_of(w);
-        if (w->fit->kind == FPL_ABSOLUTE_LOG)
-            sharpen(w, theta, &minimum);
-        else
-            fpl_minimise(&o, theta, 300, 1e-10, &minimum);
-        if (minimum.value < w->minimum.value * (1.0 - 1e-6) - fpl_negligible(&w->problem)) {
-            memcpy(w->theta, theta, sizeof theta);
-            fpl_polish(&o, w->theta, &w->minimum);
-            *moved = 1;
-            return 0;
-        }
-        back += minimum.value <= w->minimum.value * (1.0 + 1e-5) + fpl_negligible(&w->problem);
-    }
-    return back;
-}
-
 /* 1 if gradient and restarts agree; the reason otherwise. */
 static int judge(struct work *w, char *why, size_t size) {
-    enum { TRIES = 3 };
-    int moved = 0, back = 0;
-    for (int round = 0; round < 4; round++) {
-        if (round == 0 || moved) {
-            settle_delta(w);
-            const struct fpl_objective o = objective_of(w);
-            fpl_polish(&o, w->theta, &w->minimum);
-        }
-        back = jitter(w, TRIES, round, &moved);
-        if (!moved) break;
+    int moved = 1, back = 0;
+    for (int round = 0; round < ROUNDS && moved; round++) {
+        settle_delta(w);
+        const struct fpl_objective o = objective_of(w);
+        fpl_polish(&o, w->theta, &w->minimum);
+        moved = fpl_restart(&o, w->fit->kind, round, w->theta, &w->minimum, &back);
     }
-    w->fit->starts += TRIES;
+    w->fit->starts += FPL_JITTERS;
     w->fit->starts_agree += back;
     if (moved) {
         snprintf(why, size, "restarts keep finding a lower objective");
@@ -361,7 +314,6 @@ static enum fpl_code run_fit(struct work *w, const struct fpl_runs *runs,
     if (code != FPL_OK) return code;
     char why[256] = "";
     const int converged = judge(w, why, sizeof why);
-    measure_scale(w);
     publish(w);
     const struct fpl_objective o = objective_of(w);
     /* In a valley that the data leave flat no minimisation settles, and which parameters are free

@@ -262,16 +262,6 @@ static double log_dcrit(const struct fpl_law *law, const double *t, const struct
 
 /* ---- starts -------------------------------------------------------------------------------- */
 
-/* k1, k2, r2 of a quadratic form h = {uu, uv, vv} whose first direction is u + r1 v. */
-static void split_form(const double h[3], double r1, double *t) {
-    const double det = h[0] * h[2] - h[1] * h[1];
-    const double k1 = det / (h[0] * r1 * r1 - 2.0 * h[1] * r1 + h[2]), k2 = h[2] - k1 * r1 * r1;
-    t[0] = log(fmax(k1, 1e-6));
-    t[1] = r1;
-    t[3] = log(fmax(k2, 1e-6));
-    t[4] = fmin(3.0, fmax(-3.0, (h[1] - k1 * r1) / fmax(k2, 1e-6)));
-}
-
 /* Losses as they would be at the optimal learning rate and batch of a quadratic bowl. */
 static void free_levels(const struct fpl_problem *problem, const double p[6], const double h[3],
                         double *level) {
@@ -307,7 +297,7 @@ static int start(const struct fpl_problem *problem, double (*theta)[FPL_LAW_PARA
                 law->base->start(&best[i], &problem->centre, t);
                 for (int j = 0; j < 3; j++) tail[GAMMA + j] = best[i].penalty[j];
                 for (int j = 0; j < 6; j++) tail[LR_C + j] = p[j];
-                split_form(h, r1s[r], tail + K1);
+                fpl_bowl_of_form(h, r1s[r], tail + K1);
                 tail[S1] = skews[s][0];
                 tail[S2] = skews[s][1];
                 tail[SHIFT] = 1.0;
@@ -333,6 +323,7 @@ const struct fpl_law fpl_law_joint_chinchilla = {
     .floor_at = 0,
     .penalty_at = 5,
     .shift_at = 5 + SHIFT,
+    .bowl_at = 5 + K1,
     .base = &fpl_base_chinchilla,
 };
 
@@ -345,6 +336,7 @@ const struct fpl_law fpl_law_joint = {
     .floor_at = 0,
     .penalty_at = 6,
     .shift_at = 6 + SHIFT,
+    .bowl_at = 6 + K1,
     .base = &fpl_base_nd,
 };
 
@@ -357,6 +349,7 @@ const struct fpl_law fpl_law_joint_capacity = {
     .floor_at = 0,
     .penalty_at = 8,
     .shift_at = 8 + SHIFT,
+    .bowl_at = 8 + K1,
     .penalty_own = 6,
     .base = &fpl_base_capacity,
 };
@@ -370,6 +363,7 @@ const struct fpl_law fpl_law_joint_farseer = {
     .floor_at = -1,
     .penalty_at = 11,
     .shift_at = 11 + SHIFT,
+    .bowl_at = 11 + K1,
     .penalty_own = 9,
     .base = &fpl_base_farseer,
 };

@@ -144,6 +144,7 @@ struct fpl_law {
     const struct fpl_base *levels;    /* of laws that are a base loss alone (base_law.c) */
     const struct fpl_teller *tellers; /* last row has name NULL */
     const struct fpl_base *base;      /* of joint: its loss of unquantized, tuned runs; else NULL */
+    int bowl_at;                      /* index of the bowl's six parameters; 0: none */
     int penalty_own;                  /* index of exponents that the penalty does not share, two; 0: none */
 };
 
@@ -201,6 +202,9 @@ double fpl_gamma_internal(double gamma, double delta, double nu, double alpha, d
 double fpl_bowl(const double t[6], double u, double v, double *du, double *dv, double *dt);
 /* k1, r1, k2, r2 of t for a quadratic form h = {uu, uv, vv} whose first direction is u + r1 v. */
 void fpl_bowl_of_form(const double h[3], double r1, double *t);
+/* The same bowl with its two directions exchanged, since K(r w; s) = r^2 K(w; r s); 0: one of r1, r2 is
+ * (all but) 0 and there is none. */
+int fpl_bowl_mirror(const double t[6], double out[6]);
 
 /* ---- rows: the runs that a fit uses ----------------------------------------------------- */
 

@@ -20,6 +20,7 @@
 
 #include "base.h"
 #include "findings.h"
+#include "restart.h"
 
 #define CERTAIN 0.01
 #define MOST_SHIFTS 12
@@ -86,6 +87,27 @@ static int restrict_problem(struct fpl_problem *p, const struct question *q) {
         fewer++;
     }
     return fewer;
+}
+
+/* The k-th restricted model in *less and its minimum from theta; the number of parameters less. */
+static int nested_model(const struct fpl_objective *full, const double *theta, size_t k,
+                        struct fpl_problem *less, double *at, double *value) {
+    struct fpl_objective o = *full;
+    struct fpl_minimum minimum;
+    *less = *full->problem;
+    const int fewer = restrict_problem(less, &questions[k]);
+    if (fewer == 0) return 0;
+    o.problem = less;
+    memcpy(at, theta, (size_t)less->law->params * sizeof *at);
+    fpl_minimise(&o, at, 300, 1e-10, &minimum);
+    *value = minimum.value;
+    return fewer;
+}
+
+int fpl_nested_minimum(const struct fpl_objective *full, const double *theta, size_t k, double *at,
+                       double *value) {
+    struct fpl_problem less;
+    return k < sizeof questions / sizeof questions[0] ? nested_model(full, theta, k, &less, at, value) : -1;
 }
 
 /* Root mean square of cells held out one at a time; NaN where there is one cell only. */
@@ -178,14 +200,13 @@ enum fpl_code fpl_find_nested(struct fpl_fit *fit, const struct fpl_objective *f
     const int cells = problem->cells >= 4 && problem->cells <= 64 && (problem->law->use & FPL_CURVES) == 0;
     if (cells) rms[0] = held_out_error(full, theta, runs);
     for (size_t k = 0; k < sizeof questions / sizeof questions[0]; k++) {
-        struct fpl_problem less = *problem;
+        struct fpl_problem less;
         struct fpl_objective o = *full;
-        const int freedom = restrict_problem(&less, &questions[k]);
+        double value;
+        const int freedom = nested_model(full, theta, k, &less, at, &value);
         if (freedom == 0) continue;
-        memcpy(at, theta, sizeof at);
+        const double statistic = fmax(0.0, 2.0 * factor * (value - best)); /* below 0: rounding alone */
         o.problem = &less;
-        fpl_minimise(&o, at, 300, 1e-10, &minimum);
-        const double statistic = fmax(0.0, 2.0 * factor * (minimum.value - best));
         if (cells) rms[1] = held_out_error(&o, at, runs);
         tell(fit, &questions[k], statistic, freedom, fpl_chi_squared_above(statistic, freedom), rms);
     }

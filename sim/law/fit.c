@@ -291,6 +291,11 @@ static void publish(struct work *w) {
     memcpy(fit->D, p->D, sizeof fit->D);
     memcpy(fit->range, p->range, sizeof fit->range);
     fit->law->publish(fit->law, w->theta, &p->centre, fit->value);
+    if (p->other_manners > 0)
+        fpl_finding(fit,
+                    "%zu quantized runs are left out: their recipes compute otherwise than most (rounding, "
+                    "scales, operands), which the law does not tell; --where fits them alone",
+                    p->other_manners);
     for (int j = 0; j < fit->law->params; j++) {
         /* A parameter held by its bounds is reported as what it was held at. */
         fit->active[j] = p->active[j] || !(p->hi[j] > p->lo[j]);

@@ -219,7 +219,7 @@ struct fpl_row {
 
 struct fpl_left_out {
     char run[33];
-    char why[128];
+    char why[192];
 };
 
 struct fpl_problem {
@@ -236,6 +236,7 @@ struct fpl_problem {
     int threads;
     double *weight;          /* per row, NULL: 1 (weights.c) */
     int tie[FPL_LAW_PARAMS]; /* k + 1: theta_j follows theta_k; 0: it stands alone (nested.c) */
+    size_t other_manners;    /* quantized runs left out because they compute otherwise (manner.c) */
     int shifts;              /* parameters after law->params: free shifts of ln lr* by format */
 };
 

@@ -11,6 +11,7 @@
  */
 #include <math.h>
 
+#include "falls.h"
 #include "law_internal.h"
 
 enum { L0, A, ALPHA, B, BETA, C, GAMMA, PARAMS };
@@ -43,26 +44,12 @@ static void place(const struct fpl_law *law, const struct fpl_question *q, struc
     at->quantized = 0;
 }
 
-/* One fall's share of its gain, 1 - (1 + w)^-beta, times the fall, and derivatives in beta, C, gamma. */
-struct gain {
-    double value, by_beta, by_c, by_gamma;
-};
-
-static void add_fall(struct gain *g, const double *t, double fall, double log_lr, double since) {
-    const double bend = log_lr, w = fmin(1e15, exp(t[C] - t[GAMMA] * bend) * fmax(since, 0.0));
-    const double l = log1p(w), left = exp(-t[BETA] * l), slope = t[BETA] * left * w / (1.0 + w);
-    g->value += fall * (1.0 - left);
-    g->by_beta += fall * left * l;
-    g->by_c += fall * slope;
-    g->by_gamma -= fall * slope * bend;
-}
-
-static struct gain gain_of(const double *t, const struct fpl_law_at *at) {
-    struct gain g = {0.0, 0.0, 0.0, 0.0};
+static struct fpl_gain gain_of(const double *t, const struct fpl_law_at *at) {
+    const struct fpl_speed speed = {t[BETA], t[C], t[GAMMA], at->d0};
     const struct fpl_curve *c = at->curve;
-    for (int k = 0; k < at->steps; k++)
-        add_fall(&g, t, c->drop[k], c->log_lr[k] - at->d0, at->z[0] - c->before[k]);
-    if (at->z[1] != 0.0) add_fall(&g, t, at->z[1], at->z[2] - at->d0, at->z[0] - at->z[3]);
+    struct fpl_gain g = {0.0, 0.0, 0.0, 0.0};
+    fpl_add_falls(&g, &speed, at->steps, c->drop, c->log_lr, c->before, at->z[0]);
+    if (at->z[1] != 0.0) fpl_add_falls(&g, &speed, 1, &at->z[1], &at->z[2], &at->z[3], at->z[0]);
     return g;
 }
 
@@ -70,7 +57,7 @@ static double log_loss(const struct fpl_law *law, const double *t, const struct 
                        double *grad) {
     (void)law;
     const double a = exp(t[A] - t[ALPHA] * at->n), b = exp(t[B]);
-    const struct gain g = gain_of(t, at);
+    const struct fpl_gain g = gain_of(t, at);
     const double loss = t[L0] + a - b * g.value;
     if (grad != NULL) {
         const double by = 1.0 / loss;

@@ -77,7 +77,7 @@ const struct fpl_law fpl_law_qat = {
     .formula = "delta = k D^gD (log2 group)^gG / N^gN",
     .params = PARAMS,
     .param = params,
-    .use = FPL_TARGET_DELTA | FPL_TAKE_FORMAT,
+    .use = FPL_TARGET_DELTA | FPL_TAKE_FORMAT | FPL_ONE_FORMAT,
     .floor_at = -1,
     .penalty_at = -1,
     .shift_at = -1,

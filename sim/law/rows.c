@@ -4,6 +4,8 @@
  * numbers.  A table without a status column is judged by its losses: a run above 1.2 times
  * the least loss of its group counts as diverged.
  *
+ * Left out of laws with a precision term: quantized runs that compute otherwise than most (manner.c).
+ *
  * A cell is an exactly equal (N, D); a group an exactly equal (N, D, E, M, block).
  *
  *   laws without a learning rate   of a group, the (lr, batch) with the least mean loss over its
@@ -25,6 +27,7 @@
 #include <string.h>
 
 #include "law_internal.h"
+#include "manner.h"
 
 #define DIVERGED_FACTOR 1.2
 
@@ -44,11 +47,6 @@ static int positive(double x) { return x >= 1e-30 && x <= 1e30; }
 
 int fpl_row_refused(const char *name, double x, char *why, size_t size) {
     return positive(x) ? 0 : snprintf(why, size, "%s is %g", name, x);
-}
-
-static int is_quantized(const struct fpl_run *r) {
-    if (!isnan(r->E) || !isnan(r->M) || !isnan(r->block)) return 1;
-    return r->format[0] != '\0' && strcmp(r->format, "fp32") != 0 && strcmp(r->format, "bf16") != 0;
 }
 
 static int takes_format(const struct fpl_law *law) {
@@ -71,10 +69,10 @@ static int refuse_format(const struct fpl_law *law, const struct fpl_run *r, cha
 static double rise_over_twins(const struct fpl_runs *runs, size_t i) {
     const struct fpl_run *r = &runs->run[i];
     double sum[2] = {0.0, 0.0}, count[2] = {0.0, 0.0};
-    if (!is_quantized(r)) return (double)NAN;
+    if (!fpl_run_is_quantized(r)) return (double)NAN;
     for (size_t k = 0; k < runs->count; k++) {
         const struct fpl_run *t = &runs->run[k];
-        if (t->status != FPL_RUN_OK || is_quantized(t) || t->N != r->N || t->D != r->D || t->lr != r->lr ||
+        if (t->status != FPL_RUN_OK || fpl_run_is_quantized(t) || t->N != r->N || t->D != r->D || t->lr != r->lr ||
             t->batch_tokens != r->batch_tokens)
             continue;
         sum[t->seed == r->seed] += t->loss;
@@ -111,7 +109,7 @@ static int refuse(const struct fpl_law *law, const struct fpl_run *r, const stru
         if ((t->need & FPL_REQUIRED) != 0 || ((t->need & FPL_OPTIONAL) != 0 && !isnan(x)))
             told = fpl_row_refused(fpl_variables[t->which].name, x, why, size);
     }
-    if (told == 0 && is_quantized(r) && (law->use & FPL_ANY_FORMAT) == 0)
+    if (told == 0 && fpl_run_is_quantized(r) && (law->use & FPL_ANY_FORMAT) == 0)
         told = refuse_format(law, r, why, size);
     if (told == 0 && law->refuse != NULL) told = law->refuse(law, r, why, size);
     return told;
@@ -125,7 +123,7 @@ static struct candidate candidate_of(const struct fpl_law *law, const struct fpl
                           .loss = r->loss,
                           .target = target,
                           .run = run};
-    const int quantized = is_quantized(r);
+    const int quantized = fpl_run_is_quantized(r);
     int keys = 0;
     for (const struct fpl_takes *t = law->takes; t->which != FPL_VARIABLES && keys < KEYS; t++) {
         if ((t->need & FPL_SETTING) != 0) continue;
@@ -352,41 +350,6 @@ static enum fpl_code list_left_out(const struct fpl_runs *runs, const struct fpl
     return FPL_OK;
 }
 
-/* Laws of one condition: every run used is of the same size, data and format. */
-static enum fpl_code check_alike(const struct fpl_problem *p, const struct fpl_runs *runs,
-                                 struct fpl_error *err) {
-    static const struct {
-        enum fpl_variable which;
-        unsigned use;
-    } parts[] = {{FPL_VAR_N, FPL_ONE_CELL},
-                 {FPL_VAR_D, FPL_ONE_CELL},
-                 {FPL_VAR_E, FPL_ANY_FORMAT | FPL_ONE_FORMAT},
-                 {FPL_VAR_M, FPL_ANY_FORMAT | FPL_ONE_FORMAT},
-                 {FPL_VAR_BLOCK, FPL_ANY_FORMAT | FPL_ONE_FORMAT}};
-    size_t begin = 0; /* the run that the others must be like */
-    const unsigned one_format = p->law->use & FPL_ONE_FORMAT;
-    while (one_format != 0 && begin + 1 < p->count && !p->row[begin].at.quantized) begin++;
-    const struct fpl_question first = fpl_question_of_run(&runs->run[p->row[begin].run]);
-    for (size_t i = begin + 1; i < p->count; i++) {
-        if (one_format != 0 && !p->row[i].at.quantized) continue;
-        const struct fpl_question q = fpl_question_of_run(&runs->run[p->row[i].run]);
-        for (size_t k = 0; k < sizeof parts / sizeof parts[0]; k++) {
-            const double a = first.value[parts[k].which], b = q.value[parts[k].which];
-            if ((p->law->use & parts[k].use) == 0 || a == b || (isnan(a) && isnan(b))) continue;
-            /* a part of a precision law varies what it takes; a law of one format's efficiencies does not */
-            if (fpl_law_takes(p->law, parts[k].which) && (one_format == 0 || p->law->penalty_at >= 0))
-                continue;
-            /* whole curves of one size may be of any length */
-            if (parts[k].which == FPL_VAR_D && (p->law->use & FPL_CURVES) != 0) continue;
-            return fpl_fail(err, FPL_INVALID,
-                            "%s: %s is fitted to one condition, but the runs have %s = %g and %g; choose one "
-                            "with --where",
-                            runs->source, p->law->name, fpl_variables[parts[k].which].name, a, b);
-        }
-    }
-    return FPL_OK;
-}
-
 /* Candidates, what is dropped of them, and rows for the rest. */
 static enum fpl_code select_runs(const struct fpl_law *law, const struct fpl_runs *runs, const double *target,
                                  double window, struct fpl_problem *problem, struct fpl_left_out *why,
@@ -401,8 +364,13 @@ static enum fpl_code select_runs(const struct fpl_law *law, const struct fpl_run
     for (size_t i = 0; i < runs->count; i++) {
         const struct fpl_run *r = &runs->run[i];
         const struct fpl_question q = fpl_question_of_run(r);
-        if (!refuse(law, r, &q, target[i], why[i].why, sizeof why[i].why))
-            c[count++] = candidate_of(law, r, &q, target[i], i);
+        refuse(law, r, &q, target[i], why[i].why, sizeof why[i].why);
+    }
+    code = fpl_keep_one_manner(law, runs, why, &problem->other_manners, err);
+    if (code != FPL_OK) goto done;
+    for (size_t i = 0; i < runs->count; i++) {
+        const struct fpl_question q = fpl_question_of_run(&runs->run[i]);
+        if (why[i].why[0] == '\0') c[count++] = candidate_of(law, &runs->run[i], &q, target[i], i);
     }
     qsort(c, count, sizeof *c, by_everything);
     drop_in_groups(law, c, count, window > 0.0 ? window : HUGE_VAL, runs->lacks_status, why);
@@ -441,7 +409,7 @@ enum fpl_code fpl_rows_select(const struct fpl_law *law, const struct fpl_runs *
     if (code == FPL_OK && (law->use & FPL_NEED_FORMAT) != 0 && !problem->active[law->penalty_at])
         code = fpl_fail(err, FPL_INVALID, "%s: %s: none of the %zu runs that can be used is quantized",
                         runs->source, law->name, problem->count);
-    if (code == FPL_OK) code = check_alike(problem, runs, err);
+    if (code == FPL_OK) code = fpl_check_alike(problem, runs, err);
     if (code != FPL_OK) fpl_problem_free(problem);
     free(why);
     free(target);

@@ -20,7 +20,7 @@
 static json_t *number(double x) { return isfinite(x) ? json_real(x) : json_null(); }
 
 static json_t *pair(const double range[2]) {
-    if (!(range[0] > 0.0)) return json_null();
+    if (!(range[1] > 0.0)) return json_null();
     json_t *list = json_array();
     json_array_append_new(list, number(range[0]));
     json_array_append_new(list, number(range[1]));
@@ -153,7 +153,7 @@ static json_t *one_law(const struct fpl_fit *fit) {
     json_object_set_new(law, "findings", findings(fit));
     json_object_set_new(range, "N", pair(fit->N));
     json_object_set_new(range, "D", pair(fit->D));
-    for (int v = FPL_VAR_PW; v < FPL_VARIABLES; v++)
+    for (int v = FPL_VAR_LR; v < FPL_VARIABLES; v++)
         if (fpl_law_takes(fit->law, (enum fpl_variable)v))
             json_object_set_new(range, fpl_variables[v].name, pair(fit->range[v]));
     json_object_set_new(law, "range", range);

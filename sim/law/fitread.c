@@ -122,7 +122,9 @@ static enum fpl_code read_range(const struct source *s, const json_t *law, const
         return wrong(s, "range", list, "two numbers");
     range[0] = json_number_value(json_array_get(list, 0));
     range[1] = json_number_value(json_array_get(list, 1));
-    if (!(range[0] > 0.0 && range[1] >= range[0] && isfinite(range[1])))
+    const int bits = strcmp(key, "E") == 0 || strcmp(key, "M") == 0; /* may be 0 */
+    if (!((bits ? range[0] >= 0.0 : range[0] > 0.0) && range[1] > 0.0 && range[1] >= range[0] &&
+          isfinite(range[1])))
         return fpl_fail(s->err, FPL_INVALID,
                         "%s: laws[%zu]: range of %s: found %g to %g, expected positive and ascending",
                         s->name, s->law, key, range[0], range[1]);
@@ -251,7 +253,7 @@ static enum fpl_code read_law(const struct source *s, const json_t *law, struct 
     snprintf(fit->message, sizeof fit->message, "%s", message != NULL ? message : "");
     enum fpl_code code = read_range(s, law, "N", fit->N);
     if (code == FPL_OK) code = read_range(s, law, "D", fit->D);
-    for (int v = FPL_VAR_PW; v < FPL_VARIABLES && code == FPL_OK; v++)
+    for (int v = FPL_VAR_LR; v < FPL_VARIABLES && code == FPL_OK; v++)
         if (fpl_law_takes(fit->law, (enum fpl_variable)v))
             code = read_range(s, law, fpl_variables[v].name, fit->range[v]);
     fit->centre = (struct fpl_centre){fit->N[0] > 0.0 ? 0.5 * log(fit->N[0] * fit->N[1]) : log(1e9),

@@ -109,9 +109,10 @@ static void remark(const struct fpl_problem *p, const double *theta, const int *
         }
 }
 
-/* Information in each parameter's own unit, divided by the noise of one run, with the priors or without;
- * the indices of the parameters in it, without those that a bound holds. */
-static int scaled_information(const struct fpl_objective *objective, const double *theta, int priors,
+/* Information in each parameter's own unit, divided by the noise of one run, and the indices of the
+ * parameters in it.  `whole`: of the data alone, without the priors, and with the parameters that a bound
+ * holds; else with the priors and without those. */
+static int scaled_information(const struct fpl_objective *objective, const double *theta, int whole,
                               int *index, double *a) {
     const struct fpl_problem *p = objective->problem;
     const struct fpl_law *law = p->law;
@@ -123,14 +124,14 @@ static int scaled_information(const struct fpl_objective *objective, const doubl
         if (!p->active[j]) continue;
         unit[count] = j == law->shift_at ? shift_unit(p, theta) : law->param[j].scale;
         const double own = unit[count] * unit[count] * h[j * law->params + j] / noise;
-        if (at_bound(p, theta, j) && j != law->shift_at && own > 1.0) continue;
+        if (!whole && at_bound(p, theta, j) && j != law->shift_at && own > 1.0) continue;
         index[count++] = j;
     }
     for (int i = 0; i < count; i++) {
         for (int k = 0; k < count; k++)
             a[i * count + k] = unit[i] * unit[k] * h[index[i] * law->params + index[k]] / noise;
         const double prior = law->param[index[i]].prior;
-        if (priors && prior > 0.0) a[i * count + i] += unit[i] * unit[i] / (prior * prior);
+        if (!whole && prior > 0.0) a[i * count + i] += unit[i] * unit[i] / (prior * prior);
     }
     return count;
 }
@@ -161,12 +162,13 @@ static void shapes_stand_together(const struct fpl_problem *p, int *identified) 
 }
 
 /* Parameters that the data alone tell, to within their unit and well within their pseudo-run's width;
- * and whose published form does not depend on one that they do not tell. */
+ * and whose published form does not depend on one that they do not tell.  A parameter at a bound counts as
+ * free here: the bound was chosen, not measured, and others that trade off with it are no surer for it. */
 static void mark_identified(const struct fpl_objective *objective, const double *theta, struct fpl_fit *fit) {
     const struct fpl_problem *p = objective->problem;
     double a[P * P], values[P], vectors[P * P];
     int index[P], own[P] = {0};
-    const int count = scaled_information(objective, theta, 0, index, a);
+    const int count = scaled_information(objective, theta, 1, index, a);
     if (count == 0) return;
     fpl_eigen(a, values, vectors, count);
     for (int i = 0; i < count; i++) {
@@ -192,7 +194,7 @@ void fpl_identify(const struct fpl_objective *objective, const double *theta, st
     int index[P];
     fit->message[0] = '\0';
     memset(fit->identified, 0, sizeof fit->identified);
-    const int count = scaled_information(objective, theta, 1, index, a);
+    const int count = scaled_information(objective, theta, 0, index, a);
     if (count == 0) return;
     fpl_eigen(a, values, vectors, count);
     const double least = 1e-10 * fmax(1.0, values[count - 1]);
@@ -220,7 +222,7 @@ void fpl_find_trades(const struct fpl_objective *objective, const double *theta,
     const struct fpl_law *law = objective->problem->law;
     double a[P * P], values[P], vectors[P * P], covariance[P * P];
     int index[P];
-    const int n = scaled_information(objective, theta, 1, index, a);
+    const int n = scaled_information(objective, theta, 0, index, a);
     if (n == 0) return;
     fpl_eigen(a, values, vectors, n);
     for (int i = 0; i < n; i++)

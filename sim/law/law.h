@@ -209,8 +209,10 @@ struct fpl_told {
 struct fpl_answer {
     /* intervals of the mean; laws of a rise of the loss answer `delta`, not `loss` */
     struct fpl_estimate loss, lr, batch_tokens, D_crit, delta;
-    double outside; /* largest distance outside the fitted range over the variables, in octaves; 0 inside */
-    char warning[512];
+    /* Largest distance outside the fitted range, in octaves (of E + 1/2 and M + 1/2); 0 inside.  Over every
+     * variable that the law takes; a learning rate or batch that is not given is its optimum. */
+    double outside;
+    char warning[1024];
     struct fpl_estimate loss_new; /* interval of one new run: of the mean plus the noise of a run */
     int told_count;
     struct fpl_told told[FPL_TOLD]; /* what else the law tells: critical batch, ranges, ... */

@@ -18,7 +18,8 @@ void fpl_manner_of(const char *recipe, int operands, char out[FPL_MANNER_TEXT]);
 enum fpl_code fpl_keep_one_manner(const struct fpl_law *law, const struct fpl_runs *runs,
                                   struct fpl_left_out *why, size_t *others, struct fpl_error *err);
 
-/* Laws of one condition: every run used is of the same size, data and format as far as the law asks for it. */
+/* Laws of one condition: every run used is of the same size, data and format as far as the law asks for it.
+ */
 enum fpl_code fpl_check_alike(const struct fpl_problem *problem, const struct fpl_runs *runs,
                               struct fpl_error *err);
 

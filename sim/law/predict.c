@@ -65,24 +65,11 @@ static int has_penalty(const struct fpl_fit *fit) {
 
 /* ---- intervals of a new run -------------------------------------------------------------------- */
 
-/* z with P(|normal| < z) = level. */
-static double normal_width(double level) {
-    double low = 0.0, high = 40.0;
-    for (int i = 0; i < 200; i++) {
-        const double middle = 0.5 * (low + high);
-        if (erf(middle / sqrt(2.0)) < level)
-            low = middle;
-        else
-            high = middle;
-    }
-    return low;
-}
-
 static struct fpl_estimate new_run(const struct fpl_fit *fit, const struct fpl_estimate *mean) {
     struct fpl_estimate out = {mean->value, (double)NAN, (double)NAN};
     if (isnan(mean->lo)) return out;
     const double noise = fmax(fmax(fit->scale, fit->rms), fit->held_out_rms),
-                 z = normal_width(fit->level) * noise;
+                 z = fpl_normal_width(fit->level) * noise;
     const double down = log(mean->value / mean->lo), up = log(mean->hi / mean->value);
     out.lo = mean->value * exp(-sqrt(down * down + z * z));
     out.hi = mean->value * exp(sqrt(up * up + z * z));
@@ -137,10 +124,17 @@ void fpl_question_derive(struct fpl_question *q) {
 
 /* ---- warnings --------------------------------------------------------------------------------------- */
 
-static double octaves_outside(double x, const double range[2]) {
-    if (isnan(x) || !(range[0] > 0.0)) return 0.0;
-    if (x < range[0]) return log2(range[0] / x);
-    return x > range[1] ? log2(x / range[1]) : 0.0;
+/* Of E and M, 1/2 added: the law's own coordinates, in which 0 is at a finite distance; the range of
+ * one of them may be 0 to 0, that of both is not known then. */
+static double octaves_outside(const struct fpl_fit *fit, enum fpl_variable which, double x,
+                              const double range[2]) {
+    const int bits = which == FPL_VAR_E || which == FPL_VAR_M;
+    const double more = bits ? 0.5 : 0.0;
+    const int known =
+        bits ? fit->range[FPL_VAR_E][1] > 0.0 || fit->range[FPL_VAR_M][1] > 0.0 : range[1] > 0.0;
+    if (isnan(x) || !known) return 0.0;
+    if (x < range[0]) return log2((range[0] + more) / (x + more));
+    return x > range[1] ? log2((x + more) / (range[1] + more)) : 0.0;
 }
 
 static void warn(char *text, size_t size, const char *piece) {
@@ -148,23 +142,31 @@ static void warn(char *text, size_t size, const char *piece) {
     snprintf(text + used, size - used, "%s%s", used > 0 ? "; " : "", piece);
 }
 
-static void warn_outside(struct fpl_answer *out, const char *name, double x, const double range[2]) {
-    const double octaves = octaves_outside(x, range);
-    char piece[128];
-    if (octaves <= 0.0) return;
-    snprintf(piece, sizeof piece, "%s = %.3g lies %.1f octaves %s the fitted range %.3g to %.3g", name, x,
-             octaves, x < range[0] ? "below" : "above", range[0], range[1]);
+static void warn_outside(const struct fpl_fit *fit, struct fpl_answer *out, enum fpl_variable which,
+                         const char *of, double x, const double range[2]) {
+    const double octaves = octaves_outside(fit, which, x, range);
+    char piece[160];
+    if (octaves <= 1e-9) return;
+    snprintf(piece, sizeof piece, "%s%s = %.3g lies %.1f octaves %s the fitted range %.3g to %.3g", of,
+             fpl_variables[which].name, x, octaves, x < range[0] ? "below" : "above", range[0], range[1]);
     warn(out->warning, sizeof out->warning, piece);
     out->outside = fmax(out->outside, octaves);
 }
 
-/* N and D of every law, and the variables that it alone takes. */
+/* N and D of every law, and the variables that it takes; where a setting is not given, its optimum. */
 static void warn_ranges(const struct fpl_fit *fit, const struct fpl_question *q, struct fpl_answer *out) {
-    warn_outside(out, "N", q->value[FPL_VAR_N], fit->N);
-    warn_outside(out, "D", q->value[FPL_VAR_D], fit->D);
-    for (int v = FPL_VAR_PW; v < FPL_VARIABLES; v++)
-        if (fpl_law_takes(fit->law, (enum fpl_variable)v))
-            warn_outside(out, fpl_variables[v].name, q->value[v], fit->range[v]);
+    warn_outside(fit, out, FPL_VAR_N, "", q->value[FPL_VAR_N], fit->N);
+    warn_outside(fit, out, FPL_VAR_D, "", q->value[FPL_VAR_D], fit->D);
+    for (int v = FPL_VAR_LR; v < FPL_VARIABLES; v++) {
+        const enum fpl_variable which = (enum fpl_variable)v;
+        if (!fpl_law_takes(fit->law, which)) continue;
+        const struct fpl_estimate *best = which == FPL_VAR_LR      ? &out->lr
+                                          : which == FPL_VAR_BATCH ? &out->batch_tokens
+                                                                   : NULL;
+        const int optimal = best != NULL && isnan(q->value[which]);
+        warn_outside(fit, out, which, optimal ? "the optimal " : "", optimal ? best->value : q->value[which],
+                     fit->range[which]);
+    }
 }
 
 /* Does the law make something of a format? */
@@ -232,7 +234,6 @@ static void answer(const struct fpl_fit *fit, const struct fpl_question *q, stru
         const size_t used = strlen(out->warning);
         snprintf(out->warning + used, sizeof out->warning - used, "%s", fpl_fit_status_names[fit->status]);
     }
-    warn_ranges(fit, q, out);
     /* Where the law cannot tell the penalty, neither loss nor critical size is answered, and the
      * optimal learning rate is that of the unquantized run. */
     const int formatted = !isnan(q->value[FPL_VAR_E]), known = fpl_fit_knows_formats(fit);
@@ -252,6 +253,7 @@ static void answer(const struct fpl_fit *fit, const struct fpl_question *q, stru
     if (law->log_lr != NULL) out->lr = fpl_estimate_of(fit, decide_lr, &point);
     if (law->log_batch != NULL) out->batch_tokens = fpl_estimate_of(fit, decide_batch, &point);
     if (!unknown && law->log_dcrit != NULL) out->D_crit = fpl_estimate_of(fit, decide_dcrit, &point);
+    warn_ranges(fit, q, out);
     out->loss_new = new_run(fit, &out->loss);
     if (unknown || outside) return;
     tell(fit, q, out);

@@ -72,8 +72,8 @@ static double rise_over_twins(const struct fpl_runs *runs, size_t i) {
     if (!fpl_run_is_quantized(r)) return (double)NAN;
     for (size_t k = 0; k < runs->count; k++) {
         const struct fpl_run *t = &runs->run[k];
-        if (t->status != FPL_RUN_OK || fpl_run_is_quantized(t) || t->N != r->N || t->D != r->D || t->lr != r->lr ||
-            t->batch_tokens != r->batch_tokens)
+        if (t->status != FPL_RUN_OK || fpl_run_is_quantized(t) || t->N != r->N || t->D != r->D ||
+            t->lr != r->lr || t->batch_tokens != r->batch_tokens)
             continue;
         sum[t->seed == r->seed] += t->loss;
         count[t->seed == r->seed] += 1.0;
@@ -265,14 +265,15 @@ static void set_parameters(struct fpl_problem *p) {
 
 static void widen(double range[2], double x) {
     if (isnan(x)) return;
-    if (!(range[0] > 0.0) || x < range[0]) range[0] = x;
-    if (x > range[1]) range[1] = x;
+    if (!(x >= range[0])) range[0] = x; /* NaN before the first */
+    if (!(x <= range[1])) range[1] = x;
 }
 
 /* Ranges of the law's variables, centre and bounds. The rows' n and d come uncentred. */
 void fpl_rows_finish(struct fpl_problem *p, const struct fpl_runs *runs) {
     double n = 0.0, d = 0.0;
     p->least_loss = HUGE_VAL;
+    for (int v = 0; v < FPL_VARIABLES; v++) p->range[v][0] = p->range[v][1] = (double)NAN;
     for (size_t i = 0; i < p->count; i++) {
         const struct fpl_question q = fpl_question_of_run(&runs->run[p->row[i].run]);
         for (const struct fpl_takes *t = p->law->takes; t->which != FPL_VARIABLES; t++)
@@ -281,6 +282,8 @@ void fpl_rows_finish(struct fpl_problem *p, const struct fpl_runs *runs) {
         d += p->row[i].at.d;
         p->least_loss = fmin(p->least_loss, exp(p->row[i].target));
     }
+    for (int v = 0; v < FPL_VARIABLES; v++)
+        if (isnan(p->range[v][0])) p->range[v][0] = p->range[v][1] = 0.0;
     memcpy(p->N, p->range[FPL_VAR_N], sizeof p->N);
     memcpy(p->D, p->range[FPL_VAR_D], sizeof p->D);
     p->centre.n = n / (double)p->count;

@@ -98,7 +98,7 @@ struct fpl_plan_row {
     int within_noise;               /* the paired interval of the gap reaches 0 */
     double flat_N[2];               /* sizes that cost under 0.25 %; NaN: at a bound */
     double outside;                 /* octaves outside the fitted range */
-    char note[640];                 /* where it stands: bounds, ranges, D below N */
+    char note[1152];                /* where it stands: bounds, ranges, D below N */
     /* Against the reference. */
     struct fpl_estimate break_even;             /* speed at which the best losses are equal; inf: never */
     struct fpl_estimate same_N, same_D, same_C; /* shares with which the reference has the loss that the

@@ -177,6 +177,8 @@ static void print_text(const struct fpl_fit *fit, const struct fpl_answer *answe
         print_told(t->name, &t->value, t->unit, t->meaning);
     }
     print_splits(fit);
+    if (fpl_fit_recipe(fit)[0] != '\0')
+        printf("  quantized runs of the fit compute as %s does, in several formats\n", fpl_fit_recipe(fit));
     if (s.bootstrap > 0) printf("  brackets: %g %% intervals\n", 100.0 * s.level);
 }
 

@@ -35,6 +35,7 @@ static json_t *row_of(const struct plan_asked *a, const struct fpl_plan_row *r) 
                 {"batch_tokens", &r->batch_tokens},
                 {"D_crit", &r->D_crit},
                 {"log_loss_above_best", &r->gap},
+                {"log_loss_above_best_one_run_each", &r->gap_run},
                 {"exponent_N", &r->exponent_N},
                 {"break_even_speed", &r->break_even},
                 {"same_N", &r->same_N},
@@ -45,6 +46,7 @@ static json_t *row_of(const struct plan_asked *a, const struct fpl_plan_row *r) 
     json_object_set_new(o, "tokens_per_parameter", number(r->at.D / r->at.N));
     json_object_set_new(o, "share_best", number(r->share_best));
     json_object_set_new(o, "within_noise", json_boolean(r->within_noise));
+    json_object_set_new(o, "within_run_noise", json_boolean(r->within_run_noise));
     json_object_set_new(o, "N_under_quarter_percent",
                         json_pack("[o,o]", number(r->flat_N[0]), number(r->flat_N[1])));
     json_object_set_new(o, "spent", number(r->at.spent));

@@ -68,7 +68,10 @@ static void print_rows(const struct fpl_plan *plan) {
         printf("  %-14s %6.3g %11.4g %11.4g %8.3g %9.5f %8.3f", name, r->format->speed, r->at.N, r->at.D,
                r->at.D / r->at.N, r->at.loss, 100.0 * expm1(r->gap.value));
         print_optima(&r->at);
-        printf("  %s\n", i == 0 ? "best" : r->within_noise ? "within the noise of the best" : "");
+        printf("  %s\n", i == 0                ? "best"
+                         : r->within_noise     ? "within the noise of the best"
+                         : r->within_run_noise ? "one run each would not tell it from the best"
+                                               : "");
     }
 }
 
@@ -97,6 +100,10 @@ static void print_detail(const struct plan_asked *a, const struct fpl_plan_row *
     print_value("N* ~ C^a, a", &r->exponent_N, "");
     print_value("critical D", &r->D_crit, "tokens, at this N");
     if (!isnan(r->share_best)) printf("    %-22s %12.3g  of resamples\n", "best format in", r->share_best);
+    if (!isnan(r->gap_run.lo) && r->gap.value != 0.0)
+        printf("    %-22s %12.3f  [%.3f, %.3f]  of the fit; [%.3f, %.3f] between one run each\n",
+               "above the best, %", 100.0 * expm1(r->gap.value), 100.0 * expm1(r->gap.lo),
+               100.0 * expm1(r->gap.hi), 100.0 * expm1(r->gap_run.lo), 100.0 * expm1(r->gap_run.hi));
     print_break_even(r);
     print_value("gap = share of N", &r->same_N, "with which the reference has this format's loss");
     print_value("gap = share of D", &r->same_D, "");

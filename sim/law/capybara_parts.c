@@ -147,6 +147,7 @@ const struct fpl_law fpl_law_capybara_channel = {
     .use = USE,
     .place = place_channel,
     .refuse = refuse_channel,
+    .scaling = "row",
     .takes = channel_takes,
     .presets = channel_presets,
     .preset_count = 1,

@@ -154,4 +154,5 @@ const struct fpl_law fpl_law_capybara_tensor = {
     .start = start,
     .takes = takes,
     .cell_keys = 2,
+    .scaling = "tensor",
 };

@@ -19,6 +19,7 @@
 #include "findings.h"
 #include "identify.h"
 #include "law_internal.h"
+#include "manner.h"
 #include "restart.h"
 
 #define STARTS 64
@@ -275,7 +276,7 @@ static int judge(struct work *w, char *why, size_t size) {
 
 /* ---- the whole ------------------------------------------------------------------------------------- */
 
-static void publish(struct work *w) {
+static void publish(struct work *w, const struct fpl_runs *runs) {
     struct fpl_fit *fit = w->fit;
     const struct fpl_problem *p = &w->problem;
     const size_t residuals = fpl_residuals(p, w->theta, w->residual);
@@ -285,6 +286,9 @@ static void publish(struct work *w) {
     fit->objective = w->minimum.value;
     if (fit->kind == FPL_ABSOLUTE_LOG) fit->objective /= fit->delta; /* delta |r| far from 0 */
     fit->used = p->count;
+    for (size_t i = 0; i < p->count && fit->recipe[0] == '\0'; i++)
+        if (fpl_run_is_quantized(&runs->run[p->row[i].run]))
+            memcpy(fit->recipe, runs->run[p->row[i].run].recipe, sizeof fit->recipe);
     fit->free_params = fpl_problem_active(p);
     fit->centre = p->centre;
     memcpy(fit->N, p->N, sizeof fit->N);
@@ -319,7 +323,7 @@ static enum fpl_code run_fit(struct work *w, const struct fpl_runs *runs,
     if (code != FPL_OK) return code;
     char why[256] = "";
     const int converged = judge(w, why, sizeof why);
-    publish(w);
+    publish(w, runs);
     const struct fpl_objective o = objective_of(w);
     /* In a valley that the data leave flat no minimisation settles, and which parameters are free
      * says more than that it did not. */

@@ -84,6 +84,12 @@ void fpl_fit_summarize(const struct fpl_fit *fit, struct fpl_fit_summary *out) {
     memcpy(out->range, fit->range, sizeof out->range);
 }
 
+const char *fpl_fit_recipe(const struct fpl_fit *fit) { return fit->recipe; }
+
+double fpl_fit_run_noise(const struct fpl_fit *fit) {
+    return fmax(0.0, fmax(fmax(fit->scale, fit->rms), fit->held_out_rms)); /* fmax passes over NaN */
+}
+
 int fpl_fit_left_out(const struct fpl_fit *fit, size_t i, const char **run, const char **why) {
     if (i >= fit->left.count) return 0;
     *run = fit->left.item[i].run;

@@ -147,6 +147,7 @@ static json_t *one_law(const struct fpl_fit *fit) {
     json_object_set_new(law, "objective", objective);
     json_object_set_new(law, "rms_log_residual", number(fit->rms));
     json_object_set_new(law, "scale", number(fit->scale));
+    if (fit->recipe[0] != '\0') json_object_set_new(law, "recipe", json_string(fit->recipe));
     json_object_set_new(law, "window", number(fit->window));
     json_object_set_new(law, "held_out", held_out(fit));
     json_object_set_new(law, "condition", number(fit->condition));
@@ -154,7 +155,7 @@ static json_t *one_law(const struct fpl_fit *fit) {
     json_object_set_new(range, "N", pair(fit->N));
     json_object_set_new(range, "D", pair(fit->D));
     for (int v = FPL_VAR_LR; v < FPL_VARIABLES; v++)
-        if (fpl_law_takes(fit->law, (enum fpl_variable)v))
+        if (fpl_law_keeps_range(fit->law, (enum fpl_variable)v))
             json_object_set_new(range, fpl_variables[v].name, pair(fit->range[v]));
     json_object_set_new(law, "range", range);
     json_object_set_new(starts, "tried", json_integer(fit->starts));

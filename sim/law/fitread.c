@@ -251,10 +251,12 @@ static enum fpl_code read_law(const struct source *s, const json_t *law, struct 
     fit->status = (enum fpl_fit_status)known;
     const char *message = json_string_value(json_object_get(law, "message"));
     snprintf(fit->message, sizeof fit->message, "%s", message != NULL ? message : "");
+    const char *recipe = json_string_value(json_object_get(law, "recipe"));
+    snprintf(fit->recipe, sizeof fit->recipe, "%s", recipe != NULL ? recipe : "");
     enum fpl_code code = read_range(s, law, "N", fit->N);
     if (code == FPL_OK) code = read_range(s, law, "D", fit->D);
     for (int v = FPL_VAR_LR; v < FPL_VARIABLES && code == FPL_OK; v++)
-        if (fpl_law_takes(fit->law, (enum fpl_variable)v))
+        if (fpl_law_keeps_range(fit->law, (enum fpl_variable)v))
             code = read_range(s, law, fpl_variables[v].name, fit->range[v]);
     fit->centre = (struct fpl_centre){fit->N[0] > 0.0 ? 0.5 * log(fit->N[0] * fit->N[1]) : log(1e9),
                                       fit->D[0] > 0.0 ? 0.5 * log(fit->D[0] * fit->D[1]) : log(1e11)};

@@ -79,6 +79,7 @@ struct fpl_question fpl_question_of_run(const struct fpl_run *run);
 struct fpl_estimate {
     double value, lo, hi;
 };
+double fpl_normal_width(double level); /* z with P(|normal| < z) = level */
 
 struct fpl_law;                                /* opaque row of the registry; law_internal.h */
 extern const struct fpl_law *const fpl_laws[]; /* NULL-terminated; tests iterate it */
@@ -94,6 +95,8 @@ int fpl_law_takes(const struct fpl_law *law, enum fpl_variable which);
 int fpl_law_takes_schedule(const struct fpl_law *law);
 /* "N D [E M block]": what the law takes, in brackets what may be left out. */
 void fpl_law_describe(const struct fpl_law *law, char *text, size_t size);
+/* Granularity of the scales that the law is made for ("row", "tensor"); "": it takes blocks, or any. */
+const char *fpl_law_scaling(const struct fpl_law *law);
 /* What the law is about: "loss", "delta" (rise of the loss) or "lr". */
 const char *fpl_law_target(const struct fpl_law *law);
 
@@ -171,6 +174,12 @@ struct fpl_fit_summary {
 void fpl_fit_summarize(const struct fpl_fit *fit, struct fpl_fit_summary *out);
 /* What the fit found out about itself, one plain sentence each, up to its line feed; NULL past the last. */
 const char *fpl_fit_finding(const struct fpl_fit *fit, size_t i);
+/* Recipe of the first quantized run of the fit; the others compute in its manner, in other formats and
+ * blocks (manner.c).  "": not known, or nothing is quantized. */
+const char *fpl_fit_recipe(const struct fpl_fit *fit);
+/* The noise of one run around the law, seed and misfit: the larger of the residuals' robust scale, their
+ * root mean square and the held-out error, of ln loss.  0: not known (published constants). */
+double fpl_fit_run_noise(const struct fpl_fit *fit);
 /* The i-th cell of --hold-out cell, predicted by a fit without it; 0 past the last. */
 struct fpl_held_cell {
     double N, D;

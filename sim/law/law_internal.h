@@ -141,6 +141,7 @@ struct fpl_law {
     const char *(*domain)(const struct fpl_fit *fit, const double *theta, const struct fpl_law_at *at);
     /* Do the rows speak of parameter j? NULL: of all. */
     int (*speaks)(const struct fpl_problem *problem, int j);
+    const char *scaling;              /* granularity that the law is made for; NULL: blocks, or any */
     const struct fpl_base *levels;    /* of laws that are a base loss alone (base_law.c) */
     const struct fpl_teller *tellers; /* last row has name NULL */
     const struct fpl_base *base;      /* of joint: its loss of unquantized, tuned runs; else NULL */
@@ -163,6 +164,11 @@ static inline int fpl_param_precision(const struct fpl_law *law, int j) {
     if (law->form != NULL && law->form[j].precision) return 1;
     if (law->penalty_own > 0 && j >= law->penalty_own && j < law->penalty_own + 2) return 1;
     return j == law->shift_at || (law->penalty_at >= 0 && j >= law->penalty_at && j < law->penalty_at + 3);
+}
+/* Is the range of this variable kept?  What the law takes, and of laws of one condition its format too. */
+static inline int fpl_law_keeps_range(const struct fpl_law *law, enum fpl_variable which) {
+    const int format = which == FPL_VAR_E || which == FPL_VAR_M || which == FPL_VAR_BLOCK;
+    return fpl_law_takes(law, which) || (format && (law->use & (FPL_ANY_FORMAT | FPL_ONE_FORMAT)) != 0);
 }
 /* What the rows' targets are fitted to. */
 static inline fpl_law_value *fpl_law_fitted(const struct fpl_law *law) {
@@ -369,6 +375,8 @@ double fpl_robust_scale(double *residual, size_t count, int params);
 
 /* ---- a fit ----------------------------------------------------------------------------------- */
 
+#define FPL_RECIPE_LONGEST sizeof((struct fpl_run *)0)->recipe
+
 struct fpl_fit {
     const struct fpl_law *law;
     enum fpl_fit_status status;
@@ -381,7 +389,8 @@ struct fpl_fit {
     double held_out_rms, held_out_mean;
     size_t held_out_runs;
     double N[2], D[2];
-    double range[FPL_VARIABLES][2]; /* 0: not known */
+    double range[FPL_VARIABLES][2];  /* 0: not known */
+    char recipe[FPL_RECIPE_LONGEST]; /* of the first quantized run; "": not known */
     size_t used;
     struct fpl_left_list left;
     int bootstrap; /* vectors kept */
@@ -429,8 +438,7 @@ enum fpl_code fpl_law_of_options(const struct fpl_law **law, const struct fpl_ru
                                  const struct fpl_fit_options *options, double rms[4], struct fpl_error *err);
 /* Quantile of sorted values, at rank p (count + 1): unbiased for the coverage of intervals. */
 double fpl_quantile(const double *sorted, size_t count, double p);
-/* z with P(|normal| < z) = level; P(chi squared with `freedom` degrees > x). */
-double fpl_normal_width(double level);
+/* P(chi squared with `freedom` degrees > x). */
 double fpl_chi_squared_above(double x, double freedom);
 
 #endif

@@ -68,8 +68,7 @@ static int has_penalty(const struct fpl_fit *fit) {
 static struct fpl_estimate new_run(const struct fpl_fit *fit, const struct fpl_estimate *mean) {
     struct fpl_estimate out = {mean->value, (double)NAN, (double)NAN};
     if (isnan(mean->lo)) return out;
-    const double noise = fmax(fmax(fit->scale, fit->rms), fit->held_out_rms),
-                 z = fpl_normal_width(fit->level) * noise;
+    const double z = fpl_normal_width(fit->level) * fpl_fit_run_noise(fit);
     const double down = log(mean->value / mean->lo), up = log(mean->hi / mean->value);
     out.lo = mean->value * exp(-sqrt(down * down + z * z));
     out.hi = mean->value * exp(sqrt(up * up + z * z));
@@ -159,7 +158,7 @@ static void warn_ranges(const struct fpl_fit *fit, const struct fpl_question *q,
     warn_outside(fit, out, FPL_VAR_D, "", q->value[FPL_VAR_D], fit->D);
     for (int v = FPL_VAR_LR; v < FPL_VARIABLES; v++) {
         const enum fpl_variable which = (enum fpl_variable)v;
-        if (!fpl_law_takes(fit->law, which)) continue;
+        if (!fpl_law_keeps_range(fit->law, which)) continue;
         const struct fpl_estimate *best = which == FPL_VAR_LR      ? &out->lr
                                           : which == FPL_VAR_BATCH ? &out->batch_tokens
                                                                    : NULL;

@@ -276,8 +276,8 @@ void fpl_rows_finish(struct fpl_problem *p, const struct fpl_runs *runs) {
     for (int v = 0; v < FPL_VARIABLES; v++) p->range[v][0] = p->range[v][1] = (double)NAN;
     for (size_t i = 0; i < p->count; i++) {
         const struct fpl_question q = fpl_question_of_run(&runs->run[p->row[i].run]);
-        for (const struct fpl_takes *t = p->law->takes; t->which != FPL_VARIABLES; t++)
-            widen(p->range[t->which], q.value[t->which]);
+        for (int v = 0; v < FPL_VARIABLES; v++)
+            if (fpl_law_keeps_range(p->law, (enum fpl_variable)v)) widen(p->range[v], q.value[v]);
         n += p->row[i].at.n;
         d += p->row[i].at.d;
         p->least_loss = fmin(p->least_loss, exp(p->row[i].target));

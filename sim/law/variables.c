@@ -201,6 +201,8 @@ void fpl_law_describe(const struct fpl_law *law, char *text, size_t size) {
         snprintf(text + used, size - used, "]");
 }
 
+const char *fpl_law_scaling(const struct fpl_law *law) { return law->scaling != NULL ? law->scaling : ""; }
+
 const char *fpl_law_target(const struct fpl_law *law) {
     if ((law->use & FPL_TARGET_DELTA) != 0) return "delta";
     return (law->use & FPL_TARGET_LR) != 0 ? "lr" : "loss";

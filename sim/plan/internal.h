@@ -9,6 +9,9 @@ int fpl_plan_search(const struct fpl_fit_vector *v, const struct fpl_plan_format
                     const struct fpl_plan_limits *limits, double flop, double hint, double tolerance,
                     struct fpl_plan_point *out);
 
+/* The recipe of a run in this format that computes as the fit's own (like.c); 0: there is none. */
+int fpl_recipe_like(const struct fpl_fit *fit, const struct fpl_plan_format *format, char *out, size_t size);
+
 /* Values of one decision on every resample of a fit: count rows of `width`. */
 struct fpl_samples {
     size_t count, width;

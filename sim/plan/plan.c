@@ -2,8 +2,10 @@
  *
  * The same decisions are taken on every bootstrap vector of the fit.  Formats are compared pair by
  * pair inside a vector, since what moves the loss of all of them alike (the floor, the data term)
- * says nothing about which is best: a row is within the noise where the paired interval of its gap
- * reaches zero.
+ * says nothing about which is best: a row is within the noise of the fit where the paired interval of its
+ * gap reaches zero.  That noise is of the expected losses.  What one run in each format will show has the
+ * noise of two runs besides, seed and misfit: a row may be clearly worse and still win such a race.  Both
+ * are told; the first decides which format is better, the second whether trying both once would tell.
  *
  * Against the reference, the unquantized row, each format gets its break-even speed and its gap as
  * equivalents (equivalent.c).
@@ -167,6 +169,16 @@ static void resample(const struct making *m, const struct fpl_samples *samples) 
     }
 }
 
+/* What one run of each will show: the fit's interval and the noise of two runs, in quadrature. */
+static struct fpl_estimate gap_of_runs(const struct fpl_fit *fit, const struct fpl_estimate *gap) {
+    struct fpl_fit_summary s;
+    fpl_fit_summarize(fit, &s);
+    const double width = sqrt(2.0) * fpl_normal_width(s.level) * fpl_fit_run_noise(fit);
+    const double down = gap->value - gap->lo, up = gap->hi - gap->value;
+    return (struct fpl_estimate){gap->value, gap->value - sqrt(down * down + width * width),
+                                 gap->value + sqrt(up * up + width * width)};
+}
+
 /* Paired gaps to the best row and how often each is the best; before estimates sort the samples. */
 static enum fpl_code compare(const struct making *m, const struct fpl_samples *samples, size_t best,
                              struct fpl_error *err) {
@@ -193,6 +205,8 @@ static enum fpl_code compare(const struct making *m, const struct fpl_samples *s
         row->gap =
             fpl_estimate_from(m->fit, log(row->at.loss / plan->row[best].at.loss), gap, samples->count);
         row->within_noise = i != best && row->gap.lo <= 0.0;
+        row->gap_run = gap_of_runs(m->fit, &row->gap);
+        row->within_run_noise = i != best && row->gap_run.lo <= 0.0;
     }
     free(gap);
     return FPL_OK;

@@ -95,7 +95,9 @@ struct fpl_plan_row {
     struct fpl_estimate gap;        /* ln loss above the best row's, paired by vector */
     struct fpl_estimate exponent_N; /* N* ~ C^a, between half and twice the budget */
     double share_best;              /* of resamples in which it is the best row; NaN: no resamples */
-    int within_noise;               /* the paired interval of the gap reaches 0 */
+    int within_noise;               /* of the fit: the paired interval of the gap reaches 0 */
+    struct fpl_estimate gap_run;    /* the gap that one run of each will show: both runs' noise added */
+    int within_run_noise;           /* its interval reaches 0, the gap's own may not */
     double flat_N[2];               /* sizes that cost under 0.25 %; NaN: at a bound */
     double outside;                 /* octaves outside the fitted range */
     char note[1152];                /* where it stands: bounds, ranges, D below N */
@@ -177,7 +179,7 @@ struct fpl_proposal {
     int64_t width, layers, batch_tokens;
     double tokens, lr; /* lr NaN: the law says none; the run takes the configuration's */
     struct fpl_plan_format format;
-    char recipe[64];
+    char recipe[768];
     struct fpl_point_at at;
     double flop; /* with attention and vocabulary */
     double gain; /* share by which the decision's standard error falls, given the runs before it */

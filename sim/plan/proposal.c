@@ -3,7 +3,7 @@
  *   width          16 to 4096 in steps of about a half, that give N within the fitted range and `extend`
  *                  octaves around it (layers and all else from the settings)
  *   tokens         the fitted range of D in octaves, and as far around it
- *   format         those given, in fixed blocks, and the unquantized run
+ *   format         those given, in recipes that compute as the fit's own (like.c), and the unquantized run
  *   lr, batch      where the law has optima: there, and 1.5 octaves to each side of both
  *
  * A run costs (6 N + 12 L T C + 6 V C) FLOP per token, the shape being known here.  Batches are
@@ -17,6 +17,7 @@
 
 #include "../base/config.h"
 #include "../base/number.h"
+#include "internal.h"
 #include "proposal.h"
 
 #define LEXICON_VOCABULARY 32
@@ -76,16 +77,6 @@ static double six_digits(double x) {
     double out = x;
     snprintf(text, sizeof text, "%.6g", x);
     return fpl_number_parse(text, &out, NULL) == FPL_OK ? out : x;
-}
-
-static int name_recipe(const struct fpl_plan_format *f, char *out, size_t size) {
-    if (isnan(f->E)) {
-        snprintf(out, size, "fp32");
-        return 1;
-    }
-    if (f->block != floor(f->block) || !(f->block >= 2.0 && f->block <= 4096.0)) return 0;
-    snprintf(out, size, "full:%s/1x%d", f->name, (int)f->block);
-    return 1;
 }
 
 static enum fpl_code append(struct list *l, const struct fpl_proposal *p, struct fpl_error *err) {
@@ -159,7 +150,8 @@ static enum fpl_code of_width(struct list *l, int64_t width, struct fpl_error *e
             p.tokens = floor(D + 0.5);
             p.at = (struct fpl_point_at){N,          p.tokens,   (double)NAN,   (double)NAN,
                                          p.format.E, p.format.M, p.format.block};
-            if (name_recipe(&p.format, p.recipe, sizeof p.recipe)) code = around_optimum(l, &p, err);
+            if (fpl_recipe_like(l->fit, &p.format, p.recipe, sizeof p.recipe))
+                code = around_optimum(l, &p, err);
         }
     return code;
 }

@@ -17,33 +17,15 @@
 
 #include <cmocka.h>
 
+#include "coverage.h"
 #include "law_design.h"
 
-enum { QUANTITIES = FPL_LAW_PARAMS + 12 };
-
-struct tally {
-    char name[40];
-    int hits, tries;
-};
-
-struct coverage {
+struct law_coverage {
     const struct fpl_law *law;
-    struct tally tally[QUANTITIES];
-    int count, converged, tables;
+    struct coverage counts;
 };
 
 static int tables = 3, resamples = 40, full;
-
-static void count_one(struct coverage *c, const char *name, const struct fpl_estimate *e, double truth) {
-    int k = 0;
-    while (k < c->count && strcmp(c->tally[k].name, name) != 0) k++;
-    if (k == c->count) {
-        assert_true(c->count < QUANTITIES);
-        snprintf(c->tally[c->count++].name, sizeof c->tally[0].name, "%s", name);
-    }
-    c->tally[k].tries++;
-    c->tally[k].hits += e->lo <= truth && truth <= e->hi;
-}
 
 static void count_parameters(struct coverage *c, const struct design *d, const struct fpl_fit *fit) {
     for (int j = 0; j < d->law->params; j++) {
@@ -93,15 +75,16 @@ static void count_answers(struct coverage *c, const struct design *d, const stru
     }
 }
 
-static void cover_table(struct coverage *c, uint64_t table) {
+static void cover_table(struct law_coverage *of, uint64_t table) {
+    struct coverage *c = &of->counts;
     struct design d;
     struct fpl_fit *fit = NULL;
     struct fpl_error err = {FPL_OK, ""};
     const struct fpl_fit_options options = {
         .bootstrap = resamples, .level = 0.95, .threads = 2, .seed = table};
-    if (!design_make(&d, c->law, table, 1)) fail_msg("law_design.h has no truth for law %s", c->law->name);
-    const enum fpl_code code = fpl_law_fit(c->law, &d.runs, &options, &fit, &err);
-    if (code != FPL_OK && code != FPL_NOT_CONVERGED) fail_msg("%s: %s", c->law->name, err.text);
+    if (!design_make(&d, of->law, table, 1)) fail_msg("law_design.h has no truth for law %s", of->law->name);
+    const enum fpl_code code = fpl_law_fit(of->law, &d.runs, &options, &fit, &err);
+    if (code != FPL_OK && code != FPL_NOT_CONVERGED) fail_msg("%s: %s", of->law->name, err.text);
     c->tables++;
     if (code == FPL_OK) {
         c->converged++;
@@ -113,14 +96,15 @@ static void cover_table(struct coverage *c, uint64_t table) {
 }
 
 /* The published recipe on grids of learning rates and batches: the optimum at the centre. */
-static void cover_steplaw(struct coverage *c, uint64_t table) {
+static void cover_steplaw(struct law_coverage *of, uint64_t table) {
+    struct coverage *c = &of->counts;
     struct synthetic s;
     struct fpl_fit *fit = NULL;
     struct fpl_error err = {FPL_OK, ""};
     const struct fpl_fit_options options = {
         .bootstrap = resamples, .level = 0.95, .threads = 2, .seed = table};
     synthetic_grid(&s, DESIGN_NOISE, table);
-    if (fpl_law_fit(c->law, &s.runs, &options, &fit, &err) != FPL_OK) fail_msg("%s", err.text);
+    if (fpl_law_fit(of->law, &s.runs, &options, &fit, &err) != FPL_OK) fail_msg("%s", err.text);
     const struct fpl_point_at at = {exp(s.centre.n), exp(s.centre.d), NONE, NONE, NONE, NONE, NONE};
     struct fpl_answer a;
     assert_int_equal(fpl_fit_predict(fit, &at, &a, NULL), FPL_OK);
@@ -132,39 +116,13 @@ static void cover_steplaw(struct coverage *c, uint64_t table) {
     synthetic_end(&s);
 }
 
-/* Misses that n independent 95 % intervals exceed in one of 2,000 tables of results. */
-static int most_misses(int n) { return (int)ceil(0.05 * n + 3.3 * sqrt(0.0475 * n)); }
-
-static int judge(const struct coverage *c) {
-    int hits = 0, tries = 0, bad = 0;
-    for (int k = 0; k < c->count; k++) {
-        const struct tally *t = &c->tally[k];
-        const double share = (double)t->hits / t->tries;
-        hits += t->hits;
-        tries += t->tries;
-        const int off = full ? t->tries >= 100 && !(share >= 0.88 && share <= 0.99)
-                             : t->tries - t->hits > most_misses(t->tries);
-        if (full || off)
-            printf("%-18s %-22s %5.1f %% of %d%s\n", c->law->name, t->name, 100 * share, t->tries,
-                   off ? "   <--" : "");
-        bad += off;
-    }
-    const double pooled = tries > 0 ? (double)hits / tries : 0;
-    const int off = full && !(pooled >= 0.92 && pooled <= 0.97);
-    if (full)
-        printf("%-18s %-22s %5.1f %% of %d, %d of %d tables converged%s\n", c->law->name, "pooled",
-               100 * pooled, tries, c->converged, c->tables, off ? "   <--" : "");
-    fflush(stdout);
-    return bad + off + (c->converged < (full ? 9 * c->tables / 10 : c->tables / 2));
-}
-
 static const char *const *only; /* names of laws, NULL-terminated; NULL: all */
 
 static void test_coverage(void **state) {
     (void)state;
     int bad = 0;
     for (size_t i = 0; fpl_laws[i] != NULL; i++) {
-        struct coverage c = {.law = fpl_laws[i]};
+        struct law_coverage c = {fpl_laws[i], {.label = fpl_law_name(fpl_laws[i])}};
         int asked = only == NULL;
         for (size_t k = 0; only != NULL && only[k] != NULL; k++) asked |= strcmp(only[k], c.law->name) == 0;
         if (!asked) continue;
@@ -176,7 +134,7 @@ static void test_coverage(void **state) {
             else
                 cover_table(&c, (uint64_t)t);
         }
-        bad += judge(&c);
+        bad += judge(&c.counts, full);
     }
     assert_int_equal(bad, 0);
 }

@@ -20,6 +20,7 @@
 #include "../../sim/plan/plan.h"
 #include "../../sim/plan/proposal.h"
 #include "law_synthetic.h"
+#include "plan_helpers.h"
 
 #define RESAMPLES 200
 #define NOISE 0.015
@@ -31,12 +32,6 @@ struct bench {
     struct fpl_fit *fit;
     struct fpl_plan_format format[3];
 };
-
-static struct fpl_plan_format format(const char *name, double block, double speed) {
-    struct fpl_plan_format f;
-    assert_int_equal(fpl_plan_format_parse(name, block, speed, &f, NULL), FPL_OK);
-    return f;
-}
 
 static struct fpl_fit *fit_of(const struct synthetic *s) {
     struct fpl_fit_options o = FPL_FIT_DEFAULTS;

@@ -14,17 +14,23 @@
 #include "cli.h"
 
 #define MOST_WORKERS 1024
+#define MOST_PACK 4096
 
 struct arguments {
-    const char *input, *out, *device, *export, *diagnostics, *workers, *budget;
+    const char *input, *out, *device, *export, *diagnostics, *workers, *budget, *pack;
     int inputs, dry_run, timing;
 };
 
-enum { KEY_EXPORT = 256, KEY_TIMING, KEY_DRY_RUN, KEY_BUDGET, KEY_DIAGNOSTICS };
+enum { KEY_EXPORT = 256, KEY_TIMING, KEY_DRY_RUN, KEY_BUDGET, KEY_DIAGNOSTICS, KEY_PACK };
 
 static const struct argp_option options[] = {
     {"out", 'o', "DIR", 0, "directory of the study's results, made if missing; the same again goes on", 0},
-    {"workers", 'w', "K", 0, "worker processes (default: one per core); results do not depend on them", 0},
+    {"workers", 'w', "K", 0,
+     "worker processes (default: one for each GPU, or for each core); results do not depend on them", 0},
+    {"pack", KEY_PACK, "R", 0,
+     "at most R runs of one shape train side by side in a worker (default: as many as the device gains from, "
+     "measured; cpu: 1); results do not depend on it",
+     0},
     {"device", 'd', "NAME", 0,
      "cpu (default), cuda where this build has it (`fplaw --version`), or one of several: cuda:1", 0},
     {"budget", KEY_BUDGET, "TIME", 0, "3600, 90m, 1h30m: replaces the file's time budget over all calls", 0},
@@ -49,6 +55,9 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         return 0;
     case 'd':
         a->device = arg;
+        return 0;
+    case KEY_PACK:
+        a->pack = arg;
         return 0;
     case KEY_BUDGET:
         a->budget = arg;
@@ -87,7 +96,7 @@ static void print_time(char *buf, size_t size, double seconds) {
 
 struct telling {
     FILE *out;
-    int workers;
+    int workers, pack; /* 0: not given */
     double budget;
 };
 
@@ -104,7 +113,7 @@ static void tell_plan(void *context, const struct fpl_study *s, const struct fpl
     if (plan->missing == 0) return;
     print_time(core, sizeof core, plan->seconds);
     print_time(wall, sizeof wall, plan->seconds / t->workers);
-    fprintf(t->out, "estimated cost: %.3g FLOP, %s of one core at %.3g GFLOP/s (%s); %s with %d workers\n",
+    fprintf(t->out, "estimated cost: %.3g FLOP, %s of one worker at %.3g GFLOP/s (%s); %s with %d workers\n",
             plan->flop, core, 1e-9 * plan->rate,
             plan->measured ? "measured in this study" : "assumed until a run is measured", wall, t->workers);
     double budget = t->budget > 0 ? t->budget : s->budget;
@@ -219,13 +228,13 @@ static int cores(void) {
 }
 
 static enum fpl_code check_arguments(const struct arguments *a, struct telling *t, struct fpl_error *err) {
-    int64_t workers = cores();
+    int64_t workers = 0, pack = 0;
     if (a->inputs != 1)
         return fpl_fail(err, FPL_INVALID,
                         "study: one study file (or one directory with --export) is expected, %d given",
                         a->inputs);
     if (a->export != NULL || a->diagnostics != NULL) {
-        if (a->out != NULL || a->dry_run || a->workers != NULL || a->budget != NULL || a->device != NULL)
+        if (a->out != NULL || a->dry_run || a->workers != NULL || a->pack != NULL || a->budget != NULL || a->device != NULL)
             return fpl_fail(err, FPL_INVALID,
                             "study: --export goes with --timing only, and "
                             "--export-diagnostics with --export or nothing");
@@ -240,11 +249,16 @@ static enum fpl_code check_arguments(const struct arguments *a, struct telling *
         (fpl_integer_parse(a->workers, &workers, err) != FPL_OK || workers < 1 || workers > MOST_WORKERS))
         return fpl_fail(err, FPL_INVALID, "study: --workers: 1 to %d is expected, '%.40s' is found",
                         MOST_WORKERS, a->workers);
+    if (a->pack != NULL &&
+        (fpl_integer_parse(a->pack, &pack, err) != FPL_OK || pack < 1 || pack > MOST_PACK))
+        return fpl_fail(err, FPL_INVALID, "study: --pack: 1 to %d is expected, '%.40s' is found", MOST_PACK,
+                        a->pack);
     if (a->budget != NULL && !fpl_study_duration(a->budget, &t->budget))
         return fpl_fail(err, FPL_INVALID,
                         "study: --budget: a time such as 3600, 90m or 1h30m is expected, '%.40s' is found",
                         a->budget);
     t->workers = (int)workers;
+    t->pack = (int)pack;
     return FPL_OK;
 }
 
@@ -256,9 +270,15 @@ static enum fpl_code run_study(const struct arguments *a, struct telling *t, str
     if (code == FPL_OK && !a->dry_run) code = fpl_backend_ready(kernels, number, err);
     if (code == FPL_OK) code = fpl_study_read(a->input, kernels->name, &s, err);
     if (code != FPL_OK) return code;
+    const int devices = kernels->devices == NULL || number >= 0 ? 1 : kernels->devices();
+    if (t->workers == 0) t->workers = kernels->devices == NULL ? cores() : devices > 0 ? devices : 1;
     const char *const worker[] = {"/proc/self/exe", "worker", a->device, NULL};
     struct fpl_study_options o = {.directory = a->out,
                                   .workers = t->workers,
+                                  .pack = t->pack,
+                                  .measure = kernels->replicas != NULL,
+                                  .device = number >= 0 ? number : 0,
+                                  .devices = devices,
                                   .dry_run = a->dry_run,
                                   .budget = t->budget,
                                   .worker = worker,

@@ -14,11 +14,13 @@ int fpl_cmd_worker(int argc, char **argv) {
         return fpl_cli_fail(&err);
     }
     fpl_cli_catch_signals();
-    struct fpl_worker_options options = {
-        .parent = atoi(argv[2]), .train = fpl_train, .revision = fpl_cli_revision, .stop = &fpl_cli_signal};
+    struct fpl_worker_options options = {.parent = atoi(argv[2]),
+                                         .train = fpl_train,
+                                         .measure = fpl_train_measure,
+                                         .revision = fpl_cli_revision,
+                                         .stop = &fpl_cli_signal};
     enum fpl_code code = fpl_backend_choose(argv[1], &options.kernels, &number, &err);
     if (code != FPL_OK) return fpl_cli_fail(&err);
-    options.device = number < 0 ? 0 : number;
     code = fpl_study_serve(stdin, stdout, &options, &err);
     if (code == FPL_STOPPED) return fpl_cli_signal == SIGTERM ? 143 : 130;
     return code == FPL_OK ? 0 : fpl_cli_fail(&err);

@@ -42,7 +42,7 @@ enum fpl_code cost_load(struct cost_model *m, struct fpl_store *store, struct fp
 }
 
 double cost_rate(const struct cost_model *m, double N, int quantized) {
-    double nearest = 1e300, rate = STUDY_ASSUMED_RATE;
+    double nearest = 1e300, rate = m->assumed > 0 ? m->assumed : STUDY_RATE_ALONE;
     for (size_t i = 0; i < m->count; i++) {
         /* Sizes differ by less than 2^60: any row that agrees on quantization comes first. */
         double distance = fabs(log(m->row[i].N / N)) + (m->row[i].quantized == (quantized != 0) ? 0 : 100);
@@ -68,5 +68,5 @@ double cost_seconds(const struct cost_model *m, const struct fpl_study_run *r) {
 
 void cost_free(struct cost_model *m) {
     free(m->row);
-    *m = (struct cost_model){0};
+    *m = (struct cost_model){.assumed = m->assumed};
 }

@@ -126,6 +126,7 @@ enum fpl_code study_identify(struct fpl_study *s, struct fpl_study_run *r, struc
     if (canonical == NULL) return no_memory(s, err);
     fpl_config_id(canonical, r->id);
     free(canonical);
+    fpl_train_shape(&r->config, r->shape);
     return FPL_OK;
 }
 

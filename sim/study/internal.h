@@ -123,8 +123,10 @@ struct cost_row {
 struct cost_model {
     struct cost_row *row; /* one per (N, quantized) */
     size_t count;
+    double assumed; /* FLOP per second of a worker, until a run has been measured */
 };
-#define STUDY_ASSUMED_RATE 2e10 /* FLOP per second of one core, until a run has been measured */
+#define STUDY_RATE_ALONE 2e10  /* of one core */
+#define STUDY_RATE_PACKED 1e13 /* of a device that gains from packs */
 enum fpl_code cost_load(struct cost_model *m, struct fpl_store *store, struct fpl_error *err);
 int cost_add(struct cost_model *m, double N, int quantized, double flop, double seconds);
 /* FLOP per second expected of a model of N parameters. */
@@ -137,7 +139,7 @@ void cost_free(struct cost_model *m);
 
 struct pool_worker {
     int pid, fd;
-    size_t run; /* SIZE_MAX: idle */
+    int busy;
     char *text; /* bytes received, not yet a line */
     size_t size, room;
     double started;
@@ -154,7 +156,7 @@ enum pool_event_kind { POOL_NOTHING, POOL_LINE, POOL_DEATH };
 struct pool_event {
     enum pool_event_kind kind;
     int worker;
-    size_t run;   /* what it worked on, SIZE_MAX: nothing */
+    int was_busy; /* it had work */
     char *line;   /* POOL_LINE: malloced */
     char why[64]; /* POOL_DEATH */
 };
@@ -164,7 +166,7 @@ enum fpl_code pool_open(struct pool *p, int workers, const char *const *command,
 /* An idle worker, started if need be; -1 when all are busy. */
 int pool_idle(const struct pool *p);
 int pool_busy(const struct pool *p);
-enum fpl_code pool_send(struct pool *p, int worker, size_t run, const char *line, struct fpl_error *err);
+enum fpl_code pool_send(struct pool *p, int worker, const char *line, struct fpl_error *err);
 /* Wait up to `milliseconds` for one event. */
 enum fpl_code pool_wait(struct pool *p, int milliseconds, struct pool_event *event, struct fpl_error *err);
 /* Ask all workers to end: with a signal they write checkpoints, without one idle ones go home. */
@@ -172,6 +174,39 @@ void pool_signal(struct pool *p, int signal);
 void pool_close(struct pool *p); /* kills what is left */
 
 double study_clock(void); /* monotonic seconds */
+
+/* ---- packs (packs.c) ------------------------------------------------------------------------ */
+
+struct job {              /* of a worker */
+    size_t *run, count;   /* indices into fpl_study.run; count 0: idle */
+    int measures;         /* only the size of a pack is asked for */
+    struct fpl_error why; /* what was wrong with an answer */
+};
+
+struct pack_size { /* of a shape */
+    char shape[17];
+    struct fpl_pack_speed speed;
+    int known, limit; /* limit: runs that the measurement could take */
+    int measuring, deaths;
+};
+
+struct session;
+/* The next job of an idle worker, its runs marked as running; 0: none for now. */
+int packs_pick(struct session *x, struct job *job, struct fpl_error *err);
+/* The line that asks a worker for it; NULL: out of memory, or a name is not UTF-8. */
+char *packs_request(const struct session *x, int worker, const struct job *job);
+/* What a measurement answered, "BEST R:SECONDS ..."; 0: not understood. */
+int packs_measured(struct session *x, const struct job *job, const char *text);
+/* The measurement failed: its worker died, or `final`: it never will succeed. */
+void packs_unmeasured(struct session *x, const struct job *job, int final);
+/* This many runs of the shape do not fit side by side. */
+void packs_too_large(struct session *x, const char *shape, size_t count);
+void packs_free(struct session *x);
+
+/* ---- what workers say (answers.c) ------------------------------------------------------------ */
+
+/* One event, waited for at most so long. */
+enum fpl_code answers_handle(struct session *x, int milliseconds, int stopping, struct fpl_error *err);
 
 /* ---- one call (run.c), and the directory that it works in (directory.c) --------------------- */
 
@@ -182,6 +217,9 @@ struct session {
     struct fpl_store *store;
     struct cost_model cost;
     struct pool pool;
+    struct job *job; /* [workers] */
+    struct pack_size *size;
+    size_t sizes;
     int lock;
     double begun, spent, budget;       /* seconds; spent: by earlier calls */
     double saved;                      /* seconds of this call that the store knows of */
@@ -192,6 +230,11 @@ struct session {
 
 int session_stop_signal(const struct session *x);
 double session_elapsed(const struct session *x);
+double session_budget_left(const struct session *x);
+void session_note(const struct session *x, const char *text);
+void session_estimate(struct session *x); /* left_seconds anew */
+int session_stage_may_start(const struct fpl_study *s, size_t stage);
+void session_look_at(const struct session *x, struct fpl_study_run *r); /* its checkpoint's step */
 
 enum fpl_code directory_open(struct session *x, struct fpl_error *err);
 /* A dry run looks at a store if there is one and writes nothing. */

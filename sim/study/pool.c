@@ -39,19 +39,19 @@ enum fpl_code pool_open(struct pool *p, int workers, const char *const *command,
     p->worker = calloc((size_t)workers, sizeof *p->worker);
     if (p->worker == NULL) return fpl_fail(err, FPL_SYSTEM, "out of memory");
     p->count = workers;
-    for (int i = 0; i < workers; i++) p->worker[i] = (struct pool_worker){.fd = -1, .run = SIZE_MAX};
+    for (int i = 0; i < workers; i++) p->worker[i] = (struct pool_worker){.fd = -1};
     return FPL_OK;
 }
 
 int pool_idle(const struct pool *p) {
     for (int i = 0; i < p->count; i++)
-        if (p->worker[i].run == SIZE_MAX) return i;
+        if (!p->worker[i].busy) return i;
     return -1;
 }
 
 int pool_busy(const struct pool *p) {
     int busy = 0;
-    for (int i = 0; i < p->count; i++) busy += p->worker[i].run != SIZE_MAX;
+    for (int i = 0; i < p->count; i++) busy += p->worker[i].busy;
     return busy;
 }
 
@@ -120,13 +120,13 @@ static enum fpl_code start(struct pool *p, struct pool_worker *w, struct fpl_err
                        : fpl_fail(err, FPL_SYSTEM, "a worker cannot be started: %s", strerror(reason));
 }
 
-enum fpl_code pool_send(struct pool *p, int worker, size_t run, const char *line, struct fpl_error *err) {
+enum fpl_code pool_send(struct pool *p, int worker, const char *line, struct fpl_error *err) {
     struct pool_worker *w = &p->worker[worker];
     if (w->fd < 0) {
         enum fpl_code code = start(p, w, err);
         if (code != FPL_OK) return code;
     }
-    w->run = run;
+    w->busy = 1;
     w->started = study_clock();
     size_t left = strlen(line);
     while (left > 0) {
@@ -154,7 +154,7 @@ static int take_line(struct pool *p, struct pool_event *event) {
         line[length] = '\0';
         w->size -= length + 1;
         memmove(w->text, end + 1, w->size);
-        *event = (struct pool_event){.kind = POOL_LINE, .worker = i, .run = w->run, .line = line};
+        *event = (struct pool_event){.kind = POOL_LINE, .worker = i, .was_busy = w->busy, .line = line};
         return 1;
     }
     return 0;
@@ -166,13 +166,13 @@ static void bury(struct pool *p, int worker, struct pool_event *event) {
     close(w->fd);
     while (waitpid(w->pid, &status, 0) < 0 && errno == EINTR) {
     }
-    *event = (struct pool_event){.kind = POOL_DEATH, .worker = worker, .run = w->run};
+    *event = (struct pool_event){.kind = POOL_DEATH, .worker = worker, .was_busy = w->busy};
     if (WIFSIGNALED(status))
         snprintf(event->why, sizeof event->why, "killed by signal %d", WTERMSIG(status));
     else
         snprintf(event->why, sizeof event->why, "ended with status %d", WEXITSTATUS(status));
     free(w->text);
-    *w = (struct pool_worker){.fd = -1, .run = SIZE_MAX};
+    *w = (struct pool_worker){.fd = -1};
 }
 
 /* 1: bytes or nothing for now; 0: the worker is gone or mad. */
@@ -193,7 +193,7 @@ static int receive(struct pool_worker *w) {
 }
 
 enum fpl_code pool_wait(struct pool *p, int milliseconds, struct pool_event *event, struct fpl_error *err) {
-    *event = (struct pool_event){.kind = POOL_NOTHING, .run = SIZE_MAX};
+    *event = (struct pool_event){.kind = POOL_NOTHING};
     if (take_line(p, event)) return FPL_OK;
     struct pollfd *fds = calloc((size_t)p->count, sizeof *fds);
     if (fds == NULL) return fpl_fail(err, FPL_SYSTEM, "out of memory");
@@ -227,7 +227,7 @@ void pool_close(struct pool *p) {
         struct pool_worker *w = &p->worker[i];
         if (w->fd < 0) continue;
         struct pool_event event;
-        if (w->run == SIZE_MAX) {
+        if (!w->busy) {
             shutdown(w->fd, SHUT_WR);
             while (!has_ended(w->pid) && study_clock() - begun < 2) {
                 struct timespec pause = {0, 2000000};

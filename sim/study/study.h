@@ -54,6 +54,15 @@
  * of time has covered formats, sizes and seeds evenly.  file: as expanded.  cost: cheapest
  * first.
  *
+ * Packs.  Missing runs of one shape (model, batch, sequence, steps, data; fpl_train_shape) whose
+ * checkpoints are at one step train side by side, up to a size: what the call asks for or, where
+ * the backend gains from packs, what was measured for the shape (fpl_train_measure) within it; the
+ * measurement is kept in the database as the text "pack SHAPE" and told by a note.  A pack takes
+ * the next runs of its shape in the order of their start; the number of packs follows from the
+ * number of missing runs, the size and the workers, and runs are spread over them evenly.
+ * A pack that fails (no memory, a dead worker, a bad run) is tried again in halves, so that it
+ * costs only the run that is to blame.  No result depends on packs.
+ *
  * Budget: wall-clock seconds over all calls.  No run starts whose estimated time exceeds what
  * is left; what did not run is reported, and a call with a larger budget goes on.
  *
@@ -101,7 +110,11 @@ struct fpl_study_run {
     size_t item, replicate; /* item of the stage's list, index in its seeds: for `balanced` */
     double flop;            /* of training and the final evaluation */
     enum fpl_run_state state;
-    int deaths;      /* workers that died on it */
+    char shape[17];  /* of runs that can train side by side */
+    size_t pack;     /* number of the pack that it will train in; 0: not formed yet */
+    size_t most;     /* runs side by side, after a pack with it failed; 0: no limit */
+    int64_t step;    /* of its checkpoint; 0: none, -1: not readable */
+    int deaths;      /* workers that died on it alone */
     double fraction; /* done, while running */
 };
 
@@ -120,7 +133,7 @@ struct fpl_study {
     size_t text_size;
     double budget; /* seconds, 0: none */
     char backend[16];
-    size_t stages, runs, room;
+    size_t stages, runs, room, packs; /* packs: formed so far */
     struct fpl_study_stage *stage;
     struct fpl_study_run *run;        /* [runs] distinct resolved runs, then planned ones that wait */
     struct fpl_study_source *sources; /* data sources met */
@@ -160,6 +173,9 @@ struct fpl_study_result {
 struct fpl_study_options {
     const char *directory;
     int workers;                       /* processes */
+    int pack;                          /* most runs side by side; 0: no limit of the caller's */
+    int measure;                       /* the backend gains from packs; 0: they are of `pack` runs (0: 1) */
+    int device, devices;               /* worker k takes device + k mod devices, of the backend's */
     int dry_run;                       /* stop after `planned`; directory may be NULL */
     double budget;                     /* replaces the file's if > 0 */
     const char *const *worker;         /* command of a worker, NULL-terminated; the parent's process id is
@@ -185,18 +201,25 @@ typedef enum fpl_code (*fpl_train_function)(const struct fpl_config *configs, in
                                             const struct fpl_train_options *options,
                                             struct fpl_record *records, struct fpl_error *err);
 
+typedef enum fpl_code (*fpl_measure_function)(const struct fpl_config *configs, int count,
+                                              const struct fpl_data *data,
+                                              const struct fpl_train_options *options,
+                                              struct fpl_pack_speed *out, struct fpl_error *err);
+
 struct fpl_worker_options {
     int parent; /* process id; the worker dies with it */
     const struct fpl_kernels *kernels;
-    int device; /* number of the backend's device */
     fpl_train_function train;
+    fpl_measure_function measure;
     const char *revision; /* for records */
     const volatile sig_atomic_t *stop;
 };
 
 /* Serve requests from standard input until it ends or a signal comes, one at a time:
- *   in    {"options": {key: value text, ...}, "checkpoint": path, "codebooks": {hash: values}}
- *   out   progress 0.25 | record JSON | error CODE one line | stopped
+ *   in    {"runs": [{"options": {key: value text, ...}, "checkpoint": path}, ...],
+ *          "codebooks": {hash: values}, "device": number, "measure": true if only that is asked for}
+ *   out   progress 0.25 | note TEXT | record JSON, for each run as it ends;
+ *         at last   done | error CODE one line | stopped | pack BEST R:SECONDS R:SECONDS ...
  * Returns FPL_STOPPED after a signal. */
 enum fpl_code fpl_study_serve(FILE *in, FILE *out, const struct fpl_worker_options *options,
                               struct fpl_error *err);

@@ -1,11 +1,12 @@
-/* worker.c - the child process: one request, one training run, one answer, until told to end.
+/* worker.c - the child process: one request, one pack of runs, their records, until told to end.
  *
  * Requests and answers are lines (study.h).  The worker never touches the database.  It asks
  * the kernel to be killed when its parent dies, so no orphan writes a checkpoint that the
  * next call is about to resume.  The data source stays open from one run to the next.
  *
  * A checkpoint that cannot be used (damaged, or of another configuration) costs only time: it
- * is set aside as PATH.damaged, which is reported, and the run starts from the beginning.
+ * is set aside as PATH.damaged, which is reported, and the run starts from the beginning.  Of a pack
+ * it is not known whose file is at fault: the pack fails, and the parent tries smaller ones.
  */
 #include "study.h"
 
@@ -29,29 +30,48 @@ struct server {
 };
 
 struct request {
-    struct fpl_config config;
-    char *checkpoint;
+    int count, measures, device;
+    struct fpl_config *config; /* [count] */
+    char **checkpoint;         /* [count] */
 };
 
-static enum fpl_code read_request(const char *line, struct request *r, struct fpl_error *err) {
-    json_error_t where;
-    json_t *root = json_loads(line, JSON_REJECT_DUPLICATES, &where), *value;
-    const char *key;
-    memset(r, 0, sizeof *r);
-    if (root == NULL) return fpl_fail(err, FPL_INVALID, "worker: request: %s", where.text);
+static void free_request(struct request *q) {
+    for (int i = 0; q->checkpoint != NULL && i < q->count; i++) free(q->checkpoint[i]);
+    free(q->checkpoint);
+    free(q->config);
+}
+
+static enum fpl_code read_run(const json_t *run, struct fpl_config *c, char **checkpoint,
+                              struct fpl_error *err) {
+    const char *key, *path = json_string_value(json_object_get(run, "checkpoint"));
+    json_t *value;
     enum fpl_code code = FPL_OK;
-    fpl_config_defaults(&r->config);
-    const json_t *codebooks = json_object_get(root, "codebooks");
-    if (codebooks != NULL) code = fpl_codebooks_from_json(codebooks, err);
-    json_object_foreach(json_object_get(root, "options"), key, value) {
+    fpl_config_defaults(c);
+    json_object_foreach(json_object_get(run, "options"), key, value) {
         const char *text = json_string_value(value);
-        if (code == FPL_OK) code = fpl_config_set(&r->config, key, text != NULL ? text : "", err);
+        if (code == FPL_OK) code = fpl_config_set(c, key, text != NULL ? text : "", err);
     }
-    const char *checkpoint = json_string_value(json_object_get(root, "checkpoint"));
-    if (checkpoint != NULL) {
-        r->checkpoint = strdup(checkpoint);
-        if (r->checkpoint == NULL) code = fpl_fail(err, FPL_SYSTEM, "worker: out of memory");
-    }
+    *checkpoint = strdup(path != NULL ? path : "");
+    if (*checkpoint == NULL) code = fpl_fail(err, FPL_SYSTEM, "worker: out of memory");
+    return code == FPL_OK ? fpl_config_check(c, err) : code;
+}
+
+static enum fpl_code read_request(const char *line, struct request *q, struct fpl_error *err) {
+    json_error_t where;
+    json_t *root = json_loads(line, JSON_REJECT_DUPLICATES, &where);
+    memset(q, 0, sizeof *q);
+    if (root == NULL) return fpl_fail(err, FPL_INVALID, "worker: request: %s", where.text);
+    const json_t *runs = json_object_get(root, "runs"), *codebooks = json_object_get(root, "codebooks");
+    enum fpl_code code = codebooks != NULL ? fpl_codebooks_from_json(codebooks, err) : FPL_OK;
+    q->count = (int)json_array_size(runs);
+    q->measures = json_is_true(json_object_get(root, "measure"));
+    q->device = (int)json_integer_value(json_object_get(root, "device"));
+    q->config = calloc((size_t)q->count + 1, sizeof *q->config);
+    q->checkpoint = calloc((size_t)q->count + 1, sizeof *q->checkpoint);
+    if (q->config == NULL || q->checkpoint == NULL) code = fpl_fail(err, FPL_SYSTEM, "worker: out of memory");
+    if (code == FPL_OK && q->count < 1) code = fpl_fail(err, FPL_INVALID, "worker: a request without runs");
+    for (int i = 0; code == FPL_OK && i < q->count; i++)
+        code = read_run(json_array_get(runs, (size_t)i), &q->config[i], &q->checkpoint[i], err);
     json_decref(root);
     return code;
 }
@@ -88,45 +108,61 @@ static int set_aside(struct server *v, const char *checkpoint, const char *why) 
     return moved;
 }
 
-static enum fpl_code train(struct server *v, const struct request *q, struct fpl_record *record,
+static void tell_record(void *context, int run, const struct fpl_record *record) {
+    struct server *v = context;
+    char *json = fpl_record_to_json(record);
+    (void)run;
+    if (json != NULL) fprintf(v->out, "record %s\n", json); /* without it the parent asks again */
+    fflush(v->out);
+    free(json);
+}
+
+static enum fpl_code train(struct server *v, const struct request *q, const struct fpl_train_options *options,
                            struct fpl_error *err) {
-    struct fpl_train_options options = {.kernels = v->options->kernels,
-                                        .threads = 1,
-                                        .device = v->options->device,
-                                        .revision = v->options->revision,
-                                        .checkpoint = (const char *const *)&q->checkpoint,
-                                        .stop = v->options->stop,
-                                        .progress = tell_progress,
-                                        .context = v};
-    enum fpl_code code = fpl_config_check(&q->config, err);
-    if (code == FPL_OK) code = open_data(v, &q->config, err);
-    if (code != FPL_OK) return code;
-    code = v->options->train(&q->config, 1, v->data, &options, record, err);
-    if (code != FPL_INVALID || q->checkpoint == NULL || !set_aside(v, q->checkpoint, err->text)) return code;
-    fpl_record_free(record);
-    memset(record, 0, sizeof *record);
-    return v->options->train(&q->config, 1, v->data, &options, record, err);
+    struct fpl_record *records = calloc((size_t)q->count, sizeof *records);
+    if (records == NULL) return fpl_fail(err, FPL_SYSTEM, "worker: out of memory");
+    enum fpl_code code = v->options->train(q->config, q->count, v->data, options, records, err);
+    if (code == FPL_INVALID && q->count == 1 && set_aside(v, q->checkpoint[0], err->text)) {
+        fpl_record_free(&records[0]);
+        memset(records, 0, sizeof *records);
+        code = v->options->train(q->config, 1, v->data, options, records, err);
+    }
+    for (int i = 0; i < q->count; i++) fpl_record_free(&records[i]);
+    free(records);
+    return code;
+}
+
+static void tell_speed(struct server *v, const struct fpl_pack_speed *s) {
+    fprintf(v->out, "pack %d", s->best);
+    for (int i = 0; i < s->tried; i++) fprintf(v->out, " %d:%.6g", s->replicas[i], s->seconds[i]);
+    fprintf(v->out, "\n");
 }
 
 static enum fpl_code answer(struct server *v, const char *line, struct fpl_error *err) {
     struct request q;
-    struct fpl_record record;
-    memset(&record, 0, sizeof record);
+    struct fpl_pack_speed speed;
     v->last = study_clock();
     enum fpl_code code = read_request(line, &q, err);
-    if (code == FPL_OK) code = train(v, &q, &record, err);
-    char *json = code == FPL_OK ? fpl_record_to_json(&record) : NULL;
-    if (json != NULL)
-        fprintf(v->out, "record %s\n", json);
-    else if (code == FPL_STOPPED)
-        fprintf(v->out, "stopped\n");
-    else if (code == FPL_OK)
-        fprintf(v->out, "error %d out of memory\n", (int)FPL_SYSTEM);
+    if (code == FPL_OK) code = open_data(v, &q.config[0], err);
+    const struct fpl_train_options options = {.kernels = v->options->kernels,
+                                              .threads = 1,
+                                              .device = q.device,
+                                              .revision = v->options->revision,
+                                              .checkpoint = (const char *const *)q.checkpoint,
+                                              .stop = v->options->stop,
+                                              .progress = tell_progress,
+                                              .ended = tell_record,
+                                              .context = v};
+    if (code == FPL_OK)
+        code = q.measures ? v->options->measure(q.config, q.count, v->data, &options, &speed, err)
+                          : train(v, &q, &options, err);
+    if (code == FPL_OK && q.measures)
+        tell_speed(v, &speed);
+    else if (code == FPL_OK || code == FPL_STOPPED)
+        fprintf(v->out, code == FPL_OK ? "done\n" : "stopped\n");
     else
         fprintf(v->out, "error %d %s\n", (int)code, err->text);
-    free(json);
-    free(q.checkpoint);
-    fpl_record_free(&record);
+    free_request(&q);
     return fflush(v->out) == 0 ? FPL_OK : fpl_fail(err, FPL_SYSTEM, "worker: %s", strerror(errno));
 }
 

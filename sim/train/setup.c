@@ -1,9 +1,10 @@
 /* setup.c - a pack's trainer: what its runs must agree in, its buffers, its model. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "machine.h"
+#include "../base/file.h"
 #include "schedule.h"
 #include "trainer.h"
 
@@ -32,6 +33,20 @@ enum fpl_code fpl_trainer_check(const struct fpl_config *c, int R, struct fpl_er
                             "runs trained side by side must agree in steps and micro_tokens");
     }
     return FPL_OK;
+}
+
+void fpl_train_shape(const struct fpl_config *c, char shape[17]) {
+    char value[1100], hex[33] = "";
+    struct fpl_text t = {0};
+    for (const char *const *key = shared_options; *key != NULL; key++) {
+        fpl_config_get(c, *key, value, sizeof value);
+        fpl_text_add(&t, "%s=%s\n", *key, value);
+    }
+    fpl_text_add(&t, "%lld %lld %lld", (long long)fpl_config_steps(c), (long long)fpl_config_micro(c),
+                 (long long)c->checkpoint_every);
+    if (!t.failed) fpl_hash_text(t.text, strlen(t.text), hex); /* "" for all: checked again when they train */
+    fpl_text_free(&t);
+    snprintf(shape, 17, "%.16s", hex);
 }
 
 static enum fpl_code check_amount(const struct fpl_trainer *t, const struct fpl_config *c,

@@ -56,6 +56,9 @@ enum fpl_code fpl_train(const struct fpl_config *configs, int R, const struct fp
                         const struct fpl_train_options *options, struct fpl_record *records,
                         struct fpl_error *err);
 
+/* Runs of the same shape can train side by side: 16 hex digits over all that they must agree in. */
+void fpl_train_shape(const struct fpl_config *c, char shape[17]);
+
 /* Steps done by a checkpoint; 0: there is no file, -1: it cannot be read. */
 int64_t fpl_checkpoint_step(const char *path);
 

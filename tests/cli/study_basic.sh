@@ -51,6 +51,7 @@ expect 2 'goes with --timing only' "$FPLAW" study d --export x.csv --workers 2
 expect 2 'goes with --export' "$FPLAW" study s.yaml --out d --timing
 expect 2 'one study file' "$FPLAW" study s.yaml s.yaml --out d
 expect 2 'budget' "$FPLAW" study s.yaml --out d --budget soon
+expect 2 'pack: 1 to 4096' "$FPLAW" study s.yaml --out d --pack 0
 expect 2 'abacus: this build has no such backend' "$FPLAW" study s.yaml --out d --device abacus
 
 # Two at once on one directory; the second is refused, the first stops in good order.

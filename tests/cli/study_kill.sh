@@ -1,10 +1,12 @@
 #!/bin/sh
 # A study that is killed at random moments ends with the table of an undisturbed one.
 #
-# The same study file is run three times: undisturbed with one worker, undisturbed with two,
-# and with two workers killed 20 times: SIGKILL to the parent, SIGKILL to a worker, SIGTERM,
-# SIGINT, in turn, after a delay that differs each time.  The exported tables must be equal to
-# the byte, the database sound after every kill, the exit statuses those of design.md.
+# The same study file is run four times: undisturbed with one worker, undisturbed with two, in packs of
+# up to eight runs side by side, and with two workers killed 20 times: SIGKILL to the parent, SIGKILL
+# to a worker, SIGTERM, SIGINT, in turn, after a delay that differs each time, with packs of another
+# size in every call.  The exported tables must be equal to the byte, the database sound after every
+# kill, the exit statuses those of design.md.  Half of the third stage's runs break early, each at
+# its own step.
 set -eu
 : "${FPLAW:?the program under test}"
 work=$(mktemp -d)
@@ -32,21 +34,34 @@ stages:
     options: { lr: law, batch_tokens: law }
     law: { lr: { c: 6.0, N: -0.6, D: 0.05 }, batch: { c: 0.6, D: 0.5 } }
     grid: { tokens: [128k, 192k], lr_octaves: [-0.5, 0.5, 1.5] }
+  - name: third
+    options: { tokens: 96k, eval_every: 100, diagnose_every: 400, recipe: "full:e4m3/1x32" }
+    zip: { lr: [300, 5e-3, 900, 4e-3, 30, 6e-3, 1000, 2e-3], weight_decay: [100, 0.1, 10, 0.2, 100, 0.1, 1, 0] }
 YAML
 
-run() { # directory, workers: in the background, its process id in $pid
-    "$FPLAW" study "$work/study.yaml" --out "$work/$1" --workers "$2" >>"$work/log" 2>&1 &
+run() { # directory, workers, options: in the background, its process id in $pid
+    directory=$1 workers=$2
+    shift 2
+    "$FPLAW" study "$work/study.yaml" --out "$work/$directory" --workers "$workers" "$@" >>"$work/log" 2>&1 &
     pid=$!
 }
 table() { "$FPLAW" study "$work/$1" --export "$work/$1.csv"; }
 
-for plain in one two; do
-    if [ $plain = one ]; then run one 1; else run two 2; fi
+for plain in one two packed; do
+    case $plain in
+    one) run one 1 ;;
+    two) run two 2 ;;
+    packed) run packed 2 --pack 8 ;;
+    esac
     wait $pid || fail "the undisturbed study '$plain' ended with status $?: $(tail -n 1 "$work/log")"
     table $plain
 done
-[ "$(wc -l <"$work/one.csv")" -eq 25 ] || fail "24 runs and a header expected"
+[ "$(wc -l <"$work/one.csv")" -eq 33 ] || fail "32 runs and a header expected"
+[ "$(grep -c ,diverged, "$work/one.csv")" -eq 4 ] || fail "four runs that break are expected"
 cmp "$work/one.csv" "$work/two.csv" || fail "one worker and two give different tables"
+cmp "$work/one.csv" "$work/packed.csv" || fail "packs change the table"
+for directory in one packed; do "$FPLAW" study "$work/$directory" --export-diagnostics "$work/$directory.diagnostics"; done
+cmp "$work/one.diagnostics" "$work/packed.diagnostics" || fail "packs change diagnoses"
 
 kills=0
 tries=0
@@ -56,7 +71,7 @@ while [ $kills -lt 20 ]; do
     # Delays of 0.03 to 0.25 s without a pattern; early kills meet starting workers.
     sleep "0.$(awk "BEGIN { srand($tries); printf \"%02d\", 3 + int(23 * rand()) }")" &
     delay=$!
-    run killed 2
+    run killed 2 --pack $((1 + tries % 4))
     wait $delay
     case $((kills % 4)) in
     0) kill -KILL $pid 2>/dev/null || : ; expected=137 ;;

@@ -34,7 +34,9 @@ enum {
     STREAM_FLOATS = 1 << 22,
     TILE_FLOATS = 1 << 14,
     TILE_LINES = 64,
-    TILE_COLUMNS = 128
+    TILE_COLUMNS = 128,
+    AHEAD_FLAT = 1024,
+    AHEAD_COLUMNS = 64
 };
 
 struct matrix {
@@ -49,6 +51,7 @@ struct matrix {
     int64_t across;     /* chunks side by side */
     fused_fn fused;     /* batches of NL groups; NULL: none */
     int stream;         /* out is too large to be read again from a cache */
+    int64_t ahead;      /* then x is asked for this many floats before its turn; else 0 */
     int64_t transposed; /* out's row, where lines become its columns; else 0 */
     int64_t *nonfinite;
 };
@@ -57,7 +60,13 @@ struct matrix {
 struct target {
     float *out;
     int64_t stride;
+    int past; /* the caches, in whole vectors */
 };
+
+/* Whether vectors of a line that starts at out, and of the next ones, are aligned. */
+static int whole_vectors(const float *out, int64_t stride) {
+    return (uintptr_t)out % (NL * sizeof(float)) == 0 && stride % NL == 0;
+}
 
 /* Divisions by 64-bit numbers take longer than rounding a vector; n >= 0, by > 0. */
 static int64_t quotient(int64_t n, int64_t by) {
@@ -140,7 +149,8 @@ static void round_bands(const struct matrix *m, const struct chunk *c, struct ta
     const rectangle_fn run =
         fast != NULL ? fast : FPL_VEC(any_rectangle)(r, largest >= 0x7f800000u, grouped ? wide : 1);
     struct rectangle t = {
-        .r = r, .stride = m->stride, .out_stride = to.stride, .n = c->n, .wide = grouped ? wide : 1};
+        .r = r, .stride = m->stride, .out_stride = to.stride, .n = c->n, .wide = grouped ? wide : 1,
+        .ahead = m->ahead, .past = to.past && whole_vectors(to.out, to.stride)};
     if (fast != NULL && r->scaling.divide) FPL_VEC(inverses)(scales, quant, quant);
     for (int64_t l = 0; l < c->lines; l += tall, quant += room, dequant += room) {
         t.x = r->x + first + l * m->stride;
@@ -204,7 +214,7 @@ static void bands_part(const struct matrix *m, const struct chunk *c, struct tar
     for (int64_t i = 0; i < c->n; i += most) {
         const struct chunk piece = {c->line, c->lines, c->column + i, smaller(c->n - i, most)};
         part.room = scales_room(piece.n, m->wide);
-        quantize_bands(&part, &piece, (struct target){to.out + i, to.stride});
+        quantize_bands(&part, &piece, (struct target){to.out + i, to.stride, to.past});
     }
 }
 
@@ -216,7 +226,9 @@ static void fused_chunk(const struct matrix *m, const struct chunk *c, struct ta
                         .vectors = m->wide == 1 ? m->tall : m->wide / NL,
                         .stride = m->stride,
                         .out_stride = to.stride,
-                        .across = across};
+                        .across = across,
+                        .ahead = m->ahead,
+                        .past = to.past};
     int64_t band = 0, b = 0; /* the next batch */
     while (across > 0 && band < bands) {
         const int64_t first = (c->line + band * m->tall) * m->stride + c->column + b * batch;
@@ -233,7 +245,7 @@ static void fused_chunk(const struct matrix *m, const struct chunk *c, struct ta
         band += quotient(b + did, across);
         b = (b + did) % across;
         const struct chunk stuck = {c->line + band * m->tall, m->tall, c->column + b * batch, batch};
-        bands_part(m, &stuck, (struct target){to.out + band * m->tall * to.stride + b * batch, to.stride});
+        bands_part(m, &stuck, (struct target){to.out + band * m->tall * to.stride + b * batch, to.stride, to.past});
         if (++b == across) {
             b = 0;
             band++;
@@ -244,7 +256,7 @@ static void fused_chunk(const struct matrix *m, const struct chunk *c, struct ta
         const int64_t from = l < bands * m->tall ? across * batch : 0;
         const struct chunk rest = {c->line + l, smaller(m->tall, c->lines - l), c->column + from,
                                    c->n - from};
-        bands_part(m, &rest, (struct target){to.out + l * to.stride + from, to.stride});
+        bands_part(m, &rest, (struct target){to.out + l * to.stride + from, to.stride, to.past});
     }
 }
 
@@ -267,14 +279,18 @@ static void chunk_in(const struct matrix *m, const struct chunk *c, const struct
 static void chunk_to(const struct matrix *m, const struct chunk *c, const struct part *p) {
     if (m->transposed != 0) {
         _Alignas(64) float tile[TILE_FLOATS];
-        chunk_in(m, c, p, (struct target){tile, c->n});
+        chunk_in(m, c, p, (struct target){tile, c->n, 0});
         stream_transposed(c->lines, c->n, tile, m->out + c->column * m->transposed + c->line, m->transposed);
-    } else if (m->stream && c->n * c->lines <= CHUNK_FLOATS) {
+        return;
+    }
+    float *out = m->out + c->line * m->stride + c->column;
+    const int past = m->stream && whole_vectors(out, m->stride);
+    if (m->stream && !past && c->n * c->lines <= CHUNK_FLOATS) {
         _Alignas(64) float buffer[CHUNK_FLOATS];
-        chunk_in(m, c, p, (struct target){buffer, c->n});
-        stream_lines(c->lines, c->n, buffer, m->out + c->line * m->stride + c->column, m->stride);
+        chunk_in(m, c, p, (struct target){buffer, c->n, 0});
+        stream_lines(c->lines, c->n, buffer, out, m->stride);
     } else {
-        chunk_in(m, c, p, (struct target){m->out + c->line * m->stride + c->column, m->stride});
+        chunk_in(m, c, p, (struct target){out, m->stride, past});
     }
 }
 
@@ -361,6 +377,7 @@ static void choose_chunks(struct matrix *m) {
         if (m->bands < 1) m->bands = 1;
     }
     m->across = divide_up(m->width, m->columns);
+    if (m->stream) m->ahead = m->across > 1 || m->lines == 1 ? m->columns : m->bands * m->tall * m->stride;
 }
 
 /* Batches of whole groups, where they lie in the way that they are made for; 0 if not. */
@@ -381,6 +398,7 @@ static int choose_fused(struct matrix *m) {
     if (columns && !m->stream && m->columns == m->width && m->tall * m->width < most)
         m->bands = quotient(most, m->tall * m->width);
     m->across = divide_up(m->width, m->columns);
+    if (m->stream || m->transposed != 0) m->ahead = flat ? AHEAD_FLAT : AHEAD_COLUMNS;
     return 1;
 }
 
@@ -430,6 +448,7 @@ static int64_t quantize_strided(struct fpl_device *dev, const struct fpl_quantiz
     struct matrix m;
     struct philox keys;
     m.transposed = out_row;
+    m.ahead = 0;
     layout(&m, plan, rows, cols, row_stride, col_stride);
     lower(&m.rounding, plan, at, x);
     if (plan->two_level) {

@@ -17,6 +17,7 @@
 
 #include "../../../formats/random.h"
 #include "quantize_lanes.h"
+#include "stream.h"
 
 struct rounding FPL_VEC(rounding)(const struct fpl_quantizer_plan *plan, float amax_tensor) {
     struct rounding r = {.plan = plan};
@@ -98,6 +99,7 @@ VINLINE void any_vector(const struct rectangle *t, int64_t l, int64_t i, const i
     const struct rounding *r = t->r;
     const int64_t at = l * t->stride + i;
     float *to = t->out + l * t->out_stride + i;
+    nprefetch(t->x + at + t->ahead);
     const nu bits = (nu)(n == NL ? nload(t->x + at) : nload_n(t->x + at, n));
     const nu magnitude = bits & 0x7fffffffu;
     nu sign = bits & 0x80000000u;
@@ -116,7 +118,7 @@ VINLINE void any_vector(const struct rectangle *t, int64_t l, int64_t i, const i
             if (lane < n) out[lane] = scalar_element(t, at + lane, t->wide > 1 ? g : g + lane);
         }
     if (n == NL)
-        nstore(to, out);
+        nput(to, out, t->past);
     else
         nstore_n(to, out, n);
 }
@@ -183,15 +185,23 @@ rectangle_fn FPL_VEC(any_rectangle)(const struct rounding *r, int special, int64
 
 /* ---- the common case -------------------------------------------------------------------------------- */
 
+/* How far ahead x is asked for, and whether out passes the caches by. */
+struct stores {
+    int64_t ahead;
+    int past;
+};
+
 /* One or two vectors (count) under scales a (the multiplier, or the lower inverse) and b (what scales
  * back), from x to out, `stride` apart. */
-VINLINE void fast_vectors(const struct vround *v, const int count, const float *x, int64_t stride, float *out,
-                          int64_t out_stride, nf a, nf b, const int divide, const int clamped) {
+VINLINE void fast_vectors(const struct vround *v, struct stores how, const int count, const float *x,
+                          int64_t stride, float *out, int64_t out_stride, nf a, nf b, const int divide,
+                          const int clamped) {
     const nf above = (nf)((nu)a + 2u);
     nf from[2], c[2], sum[2];
     nmask unsure[2];
     UNROLL(2)
     for (int u = 0; u < count; u++) {
+        nprefetch(x + u * stride + how.ahead);
         from[u] = nload(x + u * stride);
         nf y = from[u] * (divide ? above : a);
         if (clamped) y = nclamp(y, v->largest);
@@ -215,7 +225,7 @@ VINLINE void fast_vectors(const struct vround *v, const int count, const float *
     for (int u = 0; u < count; u++) {
         nf back = (sum[u] - c[u]) * b;
         if (clamped) back = nclamp(back, FPL_FLOAT_MAX);
-        nstore(out + u * out_stride, nsigned(back, from[u]));
+        nput(out + u * out_stride, nsigned(back, from[u]), how.past);
     }
 }
 
@@ -224,12 +234,13 @@ VINLINE void fast_tail(const struct vround *v, int64_t n, const float *x, float 
                        const int divide, const int clamped) {
     float lanes[NL];
     nstore(lanes, nload_n(x, n));
-    fast_vectors(v, 1, lanes, 0, lanes, 0, a, b, divide, clamped);
+    fast_vectors(v, (struct stores){0, 0}, 1, lanes, 0, lanes, 0, a, b, divide, clamped);
     nstore_n(out, nload(lanes), n);
 }
 
 VINLINE void fast_columns(const struct rectangle *t, const int divide, const int clamped) {
     const struct vround v = t->r->round;
+    const struct stores how = {t->ahead, t->past};
     const int64_t stride = t->stride, out_stride = t->out_stride;
     for (int64_t i = 0; i < t->n; i += NL) {
         const nf a = nload(t->quant + i), b = nload(t->dequant + i);
@@ -242,32 +253,33 @@ VINLINE void fast_columns(const struct rectangle *t, const int divide, const int
             break;
         }
         for (; l >= 2; l -= 2, x += 2 * stride, out += 2 * out_stride)
-            fast_vectors(&v, 2, x, stride, out, out_stride, a, b, divide, clamped);
-        if (l > 0) fast_vectors(&v, 1, x, stride, out, out_stride, a, b, divide, clamped);
+            fast_vectors(&v, how, 2, x, stride, out, out_stride, a, b, divide, clamped);
+        if (l > 0) fast_vectors(&v, how, 1, x, stride, out, out_stride, a, b, divide, clamped);
     }
 }
 
 /* Groups of `vectors` vectors. */
-VINLINE void fast_group(const struct vround *v, const float *x, float *out, float quant, float dequant,
-                        const int64_t vectors, const int divide, const int clamped) {
+VINLINE void fast_group(const struct vround *v, struct stores how, const float *x, float *out, float quant,
+                        float dequant, const int64_t vectors, const int divide, const int clamped) {
     const nf a = nset(quant), b = nset(dequant);
     int64_t u = 0;
     for (; u + 2 <= vectors; u += 2)
-        fast_vectors(v, 2, x + u * NL, NL, out + u * NL, NL, a, b, divide, clamped);
-    if (u < vectors) fast_vectors(v, 1, x + u * NL, NL, out + u * NL, NL, a, b, divide, clamped);
+        fast_vectors(v, how, 2, x + u * NL, NL, out + u * NL, NL, a, b, divide, clamped);
+    if (u < vectors) fast_vectors(v, how, 1, x + u * NL, NL, out + u * NL, NL, a, b, divide, clamped);
 }
 
 /* Lines of groups of `vectors` vectors, the last of which may be cut off; n a multiple of NL. */
 VINLINE void fast_groups(const struct rectangle *t, const int divide, const int clamped,
                          const int64_t vectors) {
     const struct vround v = t->r->round;
+    const struct stores how = {t->ahead, t->past};
     for (int64_t l = 0; l < t->lines; l++) {
         const float *x = t->x + l * t->stride, *quant = t->quant, *dequant = t->dequant;
         const float *last = x + t->n / NL / vectors * vectors * NL, *end = x + t->n;
         float *out = t->out + l * t->out_stride;
         for (; x < last; x += vectors * NL, out += vectors * NL)
-            fast_group(&v, x, out, *quant++, *dequant++, vectors, divide, clamped);
-        if (x < end) fast_group(&v, x, out, *quant, *dequant, (end - x) / NL, divide, clamped);
+            fast_group(&v, how, x, out, *quant++, *dequant++, vectors, divide, clamped);
+        if (x < end) fast_group(&v, how, x, out, *quant, *dequant, (end - x) / NL, divide, clamped);
     }
 }
 

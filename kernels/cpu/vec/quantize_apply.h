@@ -31,6 +31,8 @@ struct rectangle {
     const float *x;
     float *out;
     int64_t stride, out_stride, lines, n, wide;
+    int64_t ahead; /* every line is read this many floats before its turn */
+    int past;      /* out passes the caches by; out and out_stride are whole vectors */
     const float *quant, *dequant;
     const uint16_t *random; /* HALVES(way) n for each line, random_stride apart */
     int64_t random_stride;

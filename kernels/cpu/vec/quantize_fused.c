@@ -27,6 +27,7 @@
 #include "quantize_fused.h"
 
 #include "quantize_lanes.h"
+#include "stream.h"
 
 #define LEAST (67u << 23) /* bits of 2^-60 */
 #define MOST (187u << 23) /* bits of 2^60 */
@@ -72,6 +73,11 @@ VINLINE int covered(nu amax) {
 VINLINE int prepare(const struct batches *t, const float *x, const enum layout layout,
                     const enum scaled scaled, struct batch_scales *s) {
     const int64_t vectors = layout == ONE ? 1 : layout == TWO ? 2 : t->vectors;
+    if (t->ahead > 0) {
+        const int64_t lines = layout == COLUMNS ? t->vectors : NL * vectors;
+        const int64_t step = layout == COLUMNS ? t->stride : NL;
+        for (int64_t l = 0; l < lines; l++) nprefetch(x + t->ahead + l * step);
+    }
     const nu amax = layout == COLUMNS ? amax_columns(x, t->vectors, t->stride) : amax_rows(x, vectors);
     if (__builtin_expect(!covered(amax), 0)) return 0;
     nf a, b;
@@ -119,8 +125,9 @@ VINLINE nf nearest(const struct vround *v, nf x, nf a, nf low, nf b, const enum 
 
 /* `count` vectors; scales: of the first of them, where layout has more than one group here. */
 VINLINE void unit(const struct vround *v, const float *x, int64_t step, float *out, int64_t out_step,
-                  const int count, const enum layout layout, const float *scales, nf a, nf low, nf b,
+                  const int past, const int count, const enum layout layout, const float *scales, nf a, nf low, nf b,
                   const enum scaled scaled, const int clamped, nu *differ) {
+    nf to[4];
     UNROLL(4)
     for (int u = 0; u < count; u++) {
         if (layout == ONE || (layout == TWO && u % 2 == 0)) {
@@ -130,8 +137,15 @@ VINLINE void unit(const struct vround *v, const float *x, int64_t step, float *o
         /* Half of the divisions for real: the divider would be idle otherwise. */
         const int divided = scaled == BY_BRACKET && u % 2 == 1;
         const nf from = nload(x + u * step);
-        nstore(out + u * out_step, divided ? nearest(v, from, b, low, b, BY_DIVISION, clamped, differ)
-                                           : nearest(v, from, a, low, b, scaled, clamped, differ));
+        to[u] = divided ? nearest(v, from, b, low, b, BY_DIVISION, clamped, differ)
+                        : nearest(v, from, a, low, b, scaled, clamped, differ);
+    }
+    if (past) {
+        UNROLL(4)
+        for (int u = 0; u < count; u++) nput(out + u * out_step, to[u], 1);
+    } else {
+        UNROLL(4)
+        for (int u = 0; u < count; u++) nstore(out + u * out_step, to[u]);
     }
 }
 
@@ -140,6 +154,7 @@ VINLINE int apply(const struct batches *t, const struct batch_scales *s, const f
                   const enum layout layout, const enum scaled scaled, const int clamped) {
     const struct vround v = t->r->round;
     const float *a = s->a;
+    const int past = t->past;
     nu differ = nsetu(0);
     const nf none = nset(0.0f);
     if (layout == COLUMNS) {
@@ -147,18 +162,18 @@ VINLINE int apply(const struct batches *t, const struct batch_scales *s, const f
         const int64_t step = t->stride, out_step = t->out_stride;
         int64_t l = t->vectors;
         for (; l >= 4; l -= 4, x += 4 * step, out += 4 * out_step)
-            unit(&v, x, step, out, out_step, 4, layout, a, ca, low, b, scaled, clamped, &differ);
+            unit(&v, x, step, out, out_step, past, 4, layout, a, ca, low, b, scaled, clamped, &differ);
         for (; l > 0; l--, x += step, out += out_step)
-            unit(&v, x, step, out, out_step, 1, layout, a, ca, low, b, scaled, clamped, &differ);
+            unit(&v, x, step, out, out_step, past, 1, layout, a, ca, low, b, scaled, clamped, &differ);
     } else if (layout == FOURS) {
         for (int g = 0; g < NL; g++) {
             const nf ga = nset(a[g]), low = nset(a[NL + g]), b = nset(a[2 * NL + g]);
             for (int64_t i = 0; i < t->vectors; i += 4, x += 4 * NL, out += 4 * NL)
-                unit(&v, x, NL, out, NL, 4, layout, a, ga, low, b, scaled, clamped, &differ);
+                unit(&v, x, NL, out, NL, past, 4, layout, a, ga, low, b, scaled, clamped, &differ);
         }
     } else {
         for (int i = 0; i < NL * (int)layout; i += 4, x += 4 * NL, out += 4 * NL)
-            unit(&v, x, NL, out, NL, 4, layout, a + i / (int)layout, none, none, none, scaled, clamped,
+            unit(&v, x, NL, out, NL, past, 4, layout, a + i / (int)layout, none, none, none, scaled, clamped,
                  &differ);
     }
     return scaled != BY_BRACKET || nlanes(nequal_u(differ, nsetu(0))) == (1u << NL) - 1u;
@@ -183,6 +198,7 @@ VINLINE void stochastic_unit(const struct batches *t, const struct vround *v, co
                              int64_t step, int64_t out_step, const enum layout layout, const float *scales,
                              nf a, nf b, const enum scaled scaled, const int clamped, const uint16_t *random,
                              __m512i pattern, uint64_t at, uint16_t *next) {
+    const int past = t->past;
     struct philox_state s;
     philox_start(t->keys, pattern, at, step, &s);
     UNROLL(8)
@@ -195,7 +211,7 @@ VINLINE void stochastic_unit(const struct batches *t, const struct vround *v, co
                 a = nset(one[0]), b = nset(one[2 * NL]);
             }
             const nu bits = (nu)_mm512_cvtepu16_epi32(_mm256_load_si256((const __m256i *)(random + 16 * u)));
-            nstore(out + u * out_step, stochastic(v, nload(x + u * step), a, b, bits, scaled, clamped));
+            nput(out + u * out_step, stochastic(v, nload(x + u * step), a, b, bits, scaled, clamped), past);
         }
     }
     philox_end(t->keys, &s, next);

@@ -11,6 +11,26 @@
 
 #include "rows.h"
 
+/* A whole vector; past: past the caches, p aligned to a vector. */
+VINLINE void nput(float *p, nf x, int past) {
+#ifdef FPL_X86
+    if (past) {
+#if defined(FPL_LEVEL_avx512)
+        _mm512_stream_ps(p, (__m512)x);
+#elif defined(FPL_LEVEL_avx2)
+        _mm256_stream_ps(p, (__m256)x);
+#else
+        _mm_stream_ps(p, (__m128)x);
+#endif
+        return;
+    }
+#endif
+    nstore(p, x);
+}
+
+/* Ask for the cache line at p, which need not exist. */
+VINLINE void nprefetch(const float *p) { __builtin_prefetch(p, 0, 3); }
+
 /* n floats from a buffer to out, whole cache lines past the caches. */
 VINLINE void stream_line(int64_t n, const float *from, float *out) {
     int64_t i = 0;

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 /* ---- levels ---------------------------------------------------------------------------- */
@@ -110,11 +111,18 @@ uint64_t fpl_cpu_ticks(void) {
 
 /* ---- memory ---------------------------------------------------------------------------- */
 
-/* Whole cache lines, so that a vector never straddles the end of a line of another buffer. */
+/* Whole cache lines, so that a vector never straddles the end of a line of another buffer.  Large
+ * buffers in large pages, where the system has them to give: walking down the columns of a
+ * matrix meets a page per line, more than the processor remembers the places of. */
 static void *allocate(size_t bytes) {
-    if (bytes > SIZE_MAX - 64) return NULL;
-    const size_t whole = (bytes + 63) / 64 * 64;
-    return aligned_alloc(64, whole == 0 ? 64 : whole);
+    const size_t large = (size_t)2 << 20, unit = bytes < 2 * large ? 64 : large;
+    if (bytes > SIZE_MAX - unit) return NULL;
+    const size_t whole = bytes == 0 ? unit : (bytes + unit - 1) / unit * unit;
+    void *p = aligned_alloc(unit, whole);
+#ifdef MADV_HUGEPAGE
+    if (p != NULL && unit == large) madvise(p, whole, MADV_HUGEPAGE); /* a wish: failing is no harm */
+#endif
+    return p;
 }
 
 static void *out_of_memory(struct fpl_device *dev, size_t bytes) {

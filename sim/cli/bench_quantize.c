@@ -1,6 +1,7 @@
 /* bench_quantize.c - rounding and quantizing against memcpy: 2^24 floats from N(0, 1).
  *
- * memcpy reads and writes the same bytes and does nothing else: it is the limit.  Both run on
+ * memcpy reads and writes the same bytes and does nothing else: it is the limit, in the same
+ * buffers of the CPU backend's making (large pages, where there are any).  Both run on
  * one thread and on two ("x2"; memcpy on two halves), out of place, turn about, the least of the
  * repeats.  Rows without a scale, with every way of scaling, and transposing ("turn", blocks
  * along the rows of x); the last ones repeat a few at the lower instruction sets.
@@ -151,18 +152,22 @@ static enum fpl_code measure_all(struct fpl_bench *b, const struct buffers *m, s
 }
 
 enum fpl_code fpl_bench_quantizers(struct fpl_bench *b, struct fpl_error *err) {
+    const struct fpl_device_options options = {.threads = 1};
+    const struct fpl_kernels *k = fpl_backend("cpu");
     struct buffers m = {.n = b->quick ? (size_t)1 << 19 : (size_t)1 << 24};
-    m.x = aligned_alloc(64, m.n * sizeof(float));
-    m.out = aligned_alloc(64, m.n * sizeof(float));
-    enum fpl_code code = FPL_OK;
-    if (m.x == NULL || m.out == NULL) {
-        code = fpl_fail(err, FPL_SYSTEM, "bench: no memory for %zu floats", 2 * m.n);
-    } else {
+    struct fpl_device *dev;
+    enum fpl_code code = k->open(&dev, &options, err);
+    if (code != FPL_OK) return code;
+    m.x = k->alloc(dev, m.n * sizeof(float));
+    m.out = k->alloc(dev, m.n * sizeof(float));
+    code = k->check(dev, err);
+    if (code == FPL_OK) {
         fill(&m);
         memset(m.out, 0, m.n * sizeof(float));
         code = measure_all(b, &m, err);
     }
-    free(m.x);
-    free(m.out);
+    k->release(dev, m.x);
+    k->release(dev, m.out);
+    k->close(dev);
     return code;
 }

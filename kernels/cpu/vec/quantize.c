@@ -35,6 +35,7 @@ enum {
     TILE_FLOATS = 1 << 14,
     TILE_LINES = 64,
     TILE_COLUMNS = 128,
+    AHEAD_FROM = 1 << 14, /* smaller operands are in the first caches */
     AHEAD_FLAT = 1024,
     AHEAD_COLUMNS = 64
 };
@@ -89,6 +90,8 @@ struct part {
     const struct matrix *m;
     struct chunk group;
     float quant, dequant;
+    int finite; /* known to be */
+    uint32_t largest;
 };
 
 static int64_t count_nonfinite(const struct chunk *c, int64_t stride, const float *x) {
@@ -146,11 +149,14 @@ static void round_bands(const struct matrix *m, const struct chunk *c, struct ta
     const int grouped = wide % NL == 0 && c->n % NL == 0, spread = !grouped && wide > 1;
     const int64_t first = c->line * m->stride + c->column;
     const rectangle_fn fast = FPL_VEC(fast_rectangle)(r, largest, grouped ? wide : 1);
-    const rectangle_fn run =
-        fast != NULL ? fast : FPL_VEC(any_rectangle)(r, largest >= 0x7f800000u, grouped ? wide : 1);
-    struct rectangle t = {
-        .r = r, .stride = m->stride, .out_stride = to.stride, .n = c->n, .wide = grouped ? wide : 1,
-        .ahead = m->ahead, .past = to.past && whole_vectors(to.out, to.stride)};
+    const rectangle_fn run = fast != NULL ? fast : FPL_VEC(any_rectangle)(r, largest, grouped ? wide : 1);
+    struct rectangle t = {.r = r,
+                          .stride = m->stride,
+                          .out_stride = to.stride,
+                          .n = c->n,
+                          .wide = grouped ? wide : 1,
+                          .ahead = m->ahead,
+                          .past = to.past && whole_vectors(to.out, to.stride)};
     if (fast != NULL && r->scaling.divide) FPL_VEC(inverses)(scales, quant, quant);
     for (int64_t l = 0; l < c->lines; l += tall, quant += room, dequant += room) {
         t.x = r->x + first + l * m->stride;
@@ -195,7 +201,7 @@ static void quantize_part(const struct matrix *m, const struct chunk *c, const s
                           struct target to) {
     _Alignas(64) float quant[NL], dequant[NL];
     const float *x = m->rounding.x + c->line * m->stride + c->column;
-    const uint32_t all = FPL_VEC(largest_bits)(c->lines, m->stride, c->n, x);
+    const uint32_t all = p->finite ? p->largest : FPL_VEC(largest_bits)(c->lines, m->stride, c->n, x);
     if (all >= 0x7f800000u)
         __atomic_fetch_add(m->nonfinite, count_nonfinite(c, m->stride, x), __ATOMIC_RELAXED);
     nstore(quant, nset(p->quant));
@@ -245,7 +251,8 @@ static void fused_chunk(const struct matrix *m, const struct chunk *c, struct ta
         band += quotient(b + did, across);
         b = (b + did) % across;
         const struct chunk stuck = {c->line + band * m->tall, m->tall, c->column + b * batch, batch};
-        bands_part(m, &stuck, (struct target){to.out + band * m->tall * to.stride + b * batch, to.stride, to.past});
+        bands_part(m, &stuck,
+                   (struct target){to.out + band * m->tall * to.stride + b * batch, to.stride, to.past});
         if (++b == across) {
             b = 0;
             band++;
@@ -314,32 +321,84 @@ static void part_tile(const void *job, int64_t tile, int thread) {
     chunk_to(p->m, &c, p);
 }
 
-static float amax_of(const struct matrix *m, const struct chunk *c) {
+/* Bits of the largest finite magnitude of a slice of lines and columns; clears *finite where there
+ * are others. */
+static uint32_t largest_finite(const struct matrix *m, const struct chunk *c, int *finite) {
     const float *x = m->rounding.x + c->line * m->stride + c->column;
-    uint32_t all = FPL_VEC(largest_bits)(c->lines, m->stride, c->n, x);
-    if (all >= 0x7f800000u) all = FPL_VEC(largest_finite_bits)(c->lines, m->stride, c->n, x);
-    return fpl_bits_float(all);
+    const uint32_t all = FPL_VEC(largest_bits)(c->lines, m->stride, c->n, x);
+    if (all < 0x7f800000u) return all;
+    __atomic_store_n(finite, 0, __ATOMIC_RELAXED);
+    return FPL_VEC(largest_finite_bits)(c->lines, m->stride, c->n, x);
 }
 
-/* Groups wider than a chunk, one after the other. */
-static void wide_groups(struct fpl_device *dev, const struct matrix *m) {
+/* Slices of a large group, for threads to share. */
+enum { SLICES = 64, SLICE_FLOATS = 1 << 14 };
+struct slices {
+    const struct matrix *m;
+    struct chunk group;
+    int64_t lines, n; /* of a slice: one of the two is the group's */
+    uint32_t *largest;
+    int *finite;
+};
+
+static void slice_tile(const void *job, int64_t tile, int thread) {
+    (void)thread;
+    const struct slices *s = job;
+    const int by_lines = s->n == s->group.n;
+    const int64_t line = by_lines ? tile * s->lines : 0, column = by_lines ? 0 : tile * s->n;
+    const struct chunk c = {s->group.line + line, smaller(s->lines, s->group.lines - line),
+                            s->group.column + column, smaller(s->n, s->group.n - column)};
+    s->largest[tile] = largest_finite(s->m, &c, s->finite);
+}
+
+static float amax_of(struct fpl_device *dev, const struct matrix *m, const struct chunk *c, int *finite) {
+    uint32_t largest[SLICES], most = 0;
+    *finite = 1;
+    if (dev->threads == 1 || c->lines * c->n < 2 * SLICE_FLOATS)
+        return fpl_bits_float(largest_finite(m, c, finite));
+    struct slices s = {m, *c, c->lines, c->n, largest, finite};
+    if (c->lines > 1)
+        s.lines = divide_up(c->lines, smaller(SLICES, c->lines));
+    else
+        s.n = divide_up(c->n, SLICES);
+    const int64_t tiles = c->lines > 1 ? divide_up(c->lines, s.lines) : divide_up(c->n, s.n);
+    for_tiles(dev, tiles, slice_tile, &s);
+    for (int64_t t = 0; t < tiles; t++) most = largest[t] > most ? largest[t] : most;
+    return fpl_bits_float(most);
+}
+
+/* Group number `index` of those wider than a chunk. */
+static void wide_group(struct fpl_device *dev, const struct matrix *m, int64_t index) {
     const struct fpl_quantizer_plan *plan = m->rounding.plan;
-    const int scaled = !plan->identity && plan->granularity != FPL_UNSCALED;
-    for (int64_t line = 0; line < m->lines; line += m->tall) {
-        for (int64_t column = 0; column < m->width; column += m->wide) {
-            const struct chunk group = {line, smaller(m->tall, m->lines - line), column,
-                                        smaller(m->wide, m->width - column)};
-            struct part p = {.m = m, .group = group, .quant = 1.0f, .dequant = 1.0f};
-            if (scaled) {
-                const float amax[NL] = {amax_of(m, &group)};
-                float quant[NL], dequant[NL];
-                FPL_VEC(group_scales)(&m->rounding.scaling, 1, amax, quant, dequant);
-                p.quant = quant[0];
-                p.dequant = dequant[0];
-            }
-            for_tiles(dev, tiles_of(group.n, m->columns), part_tile, &p);
-        }
+    const int64_t across = divide_up(m->width, m->wide), band = quotient(index, across);
+    const int64_t line = band * m->tall, column = (index - band * across) * m->wide;
+    const struct chunk group = {line, smaller(m->tall, m->lines - line), column,
+                                smaller(m->wide, m->width - column)};
+    struct part p = {.m = m, .group = group, .quant = 1.0f, .dequant = 1.0f};
+    if (!plan->identity && plan->granularity != FPL_UNSCALED) {
+        const float amax[NL] = {amax_of(dev, m, &group, &p.finite)};
+        float quant[NL], dequant[NL];
+        p.largest = fpl_float_bits(amax[0]);
+        FPL_VEC(group_scales)(&m->rounding.scaling, 1, amax, quant, dequant);
+        p.quant = quant[0];
+        p.dequant = dequant[0];
     }
+    for_tiles(dev, tiles_of(group.n, m->columns), part_tile, &p);
+}
+
+static void wide_tile(const void *job, int64_t tile, int thread) {
+    struct fpl_device alone = {.threads = 1};
+    (void)thread;
+    wide_group(&alone, job, tile);
+}
+
+/* Threads share the groups where there are enough of them, or else the parts of each. */
+static void wide_groups(struct fpl_device *dev, const struct matrix *m) {
+    const int64_t groups = divide_up(m->lines, m->tall) * divide_up(m->width, m->wide);
+    if (groups >= 4 * dev->threads)
+        for_tiles(dev, groups, wide_tile, m);
+    else
+        for (int64_t g = 0; g < groups; g++) wide_group(dev, m, g);
 }
 
 /* Lay the operand out in terms of memory. */
@@ -377,19 +436,30 @@ static void choose_chunks(struct matrix *m) {
         if (m->bands < 1) m->bands = 1;
     }
     m->across = divide_up(m->width, m->columns);
-    if (m->stream) m->ahead = m->across > 1 || m->lines == 1 ? m->columns : m->bands * m->tall * m->stride;
+    if (m->stream && m->wide > CHUNK && m->wide <= 2 * CHUNK_FLOATS)
+        m->ahead = m->wide;
+    else if (m->stream)
+        m->ahead = m->across > 1 || m->lines == 1 ? m->columns : m->bands * m->tall * m->stride;
 }
 
 /* Batches of whole groups, where they lie in the way that they are made for; 0 if not. */
 static int choose_fused(struct matrix *m) {
     const struct rounding *r = &m->rounding;
     const uint64_t at = r->at != NULL ? r->at->element : 0;
-    const int flat = m->lines == 1 && m->wide % NL == 0 && m->wide * NL <= CHUNK;
+    const int unscaled = r->plan->granularity == FPL_UNSCALED;
+    const int64_t wide = m->wide;
+    if (unscaled && m->lines == 1 && m->width >= 32) /* no scale: any groups will do */
+        m->wide = m->width < 4 * CHUNK_FLOATS ? 32 : CHUNK_FLOATS / NL;
+    const int flat = m->lines == 1 && m->wide % NL == 0 && m->wide * NL <= (unscaled ? CHUNK_FLOATS : CHUNK);
     const int columns = m->wide == 1 && m->tall > 1 && m->tall <= 256;
     m->fused = NULL;
-    if (!flat && !columns) return 0;
-    m->fused = FPL_VEC(fused)(r, columns, columns ? m->tall : m->wide / NL, m->stride, at, m->out == r->x);
-    if (m->fused == NULL) return 0;
+    if (flat || columns)
+        m->fused =
+            FPL_VEC(fused)(r, columns, columns ? m->tall : m->wide / NL, m->stride, at, m->out == r->x);
+    if (m->fused == NULL) {
+        m->wide = wide;
+        return 0;
+    }
     const int64_t most = m->stream ? CHUNK_FLOATS : FUSED_FLOATS;
     const int64_t batch = flat ? m->wide * NL : m->tall * NL; /* floats */
     const int64_t fit = batch > most ? 1 : quotient(most, batch);
@@ -398,7 +468,7 @@ static int choose_fused(struct matrix *m) {
     if (columns && !m->stream && m->columns == m->width && m->tall * m->width < most)
         m->bands = quotient(most, m->tall * m->width);
     m->across = divide_up(m->width, m->columns);
-    if (m->stream || m->transposed != 0) m->ahead = flat ? AHEAD_FLAT : AHEAD_COLUMNS;
+    if (m->stream || m->transposed != 0 || m->width * m->lines >= AHEAD_FROM) m->ahead = flat ? AHEAD_FLAT : AHEAD_COLUMNS;
     return 1;
 }
 
@@ -429,7 +499,10 @@ static int choose_tiles(struct matrix *m) {
     }
     if (m->tall > 256 || m->wide > TILE_COLUMNS) return 0;
     choose_fused(m);
-    m->columns = TILE_COLUMNS / m->wide * m->wide;
+    /* narrow tiles keep stores and computing turn about; lines whole pages apart share few sets of
+     * the caches, where longer pieces of them do better */
+    const int64_t most = m->stride % 1024 == 0 ? 64 : 32;
+    m->columns = m->wide > most ? TILE_COLUMNS / m->wide * m->wide : most / m->wide * m->wide;
     while (m->columns > m->wide && m->columns * m->tall > TILE_FLOATS) m->columns -= m->wide;
     if (m->columns * m->tall > TILE_FLOATS) return 0;
     m->room = scales_room(m->columns, m->wide);
@@ -453,7 +526,8 @@ static int64_t quantize_strided(struct fpl_device *dev, const struct fpl_quantiz
     lower(&m.rounding, plan, at, x);
     if (plan->two_level) {
         const struct chunk everything = {0, m.lines, 0, m.width};
-        m.rounding.scaling = FPL_VEC(scaling)(plan, amax_of(&m, &everything));
+        int finite;
+        m.rounding.scaling = FPL_VEC(scaling)(plan, amax_of(dev, &m, &everything, &finite));
     }
     m.keys = &keys;
     if (m.rounding.stochastic) keys = philox_keys(at);

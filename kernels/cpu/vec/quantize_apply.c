@@ -33,6 +33,7 @@ struct rounding FPL_VEC(rounding)(const struct fpl_quantizer_plan *plan, float a
         r.round.way = WAY_SCALAR;
     r.stochastic = !plan->identity && fpl_is_stochastic(plan->round.mode);
     r.careful = !r.round.exact_sat || plan->round.one_zero || plan->two_level || !post->identity;
+    r.overflows = r.careful && !plan->round.one_zero && !plan->two_level && post->identity;
     return r;
 }
 
@@ -169,18 +170,23 @@ FORMS(WAY_RTZ)
 FORMS(WAY_RUP)
 FORMS(WAY_RDN)
 FORMS(WAY_RTO)
+FORMS(WAY_RTO_POWER)
 FORMS(WAY_SR)
 FORMS(WAY_SR_WIDE)
 
 static const rectangle_fn forms[WAYS][8] = {
     FORM_ROW(WAY_NONE), FORM_ROW(WAY_MAGIC), FORM_ROW(WAY_RNE), FORM_ROW(WAY_RNA), FORM_ROW(WAY_RTZ),
-    FORM_ROW(WAY_RUP),  FORM_ROW(WAY_RDN),   FORM_ROW(WAY_RTO), FORM_ROW(WAY_SR), FORM_ROW(WAY_SR_WIDE),
+    FORM_ROW(WAY_RUP),  FORM_ROW(WAY_RDN),   FORM_ROW(WAY_RTO), FORM_ROW(WAY_RTO_POWER), FORM_ROW(WAY_SR), FORM_ROW(WAY_SR_WIDE),
 };
 /* clang-format on */
 
-rectangle_fn FPL_VEC(any_rectangle)(const struct rounding *r, int special, int64_t wide) {
+rectangle_fn FPL_VEC(any_rectangle)(const struct rounding *r, uint32_t largest_bits, int64_t wide) {
     if (r->round.way == WAY_SCALAR) return scalar_rectangle;
-    return forms[r->round.way][4 * (wide > 1) + 2 * r->scaling.divide + (r->careful || special)];
+    /* what lies within the format without a scale does not overflow: most of bf16's and fp16's */
+    const int within = r->overflows && r->plan->granularity == FPL_UNSCALED &&
+                       largest_bits <= fpl_float_bits(r->round.largest);
+    const int careful = (r->careful && !within) || largest_bits >= 0x7f800000u;
+    return forms[r->round.way][4 * (wide > 1) + 2 * r->scaling.divide + careful];
 }
 
 /* ---- the common case -------------------------------------------------------------------------------- */

@@ -13,7 +13,8 @@ struct rounding {
     struct scaling scaling;
     struct vround round, post;
     int stochastic;
-    int careful; /* more is needed than scaling and clamped rounding */
+    int careful;   /* more is needed than scaling and clamped rounding */
+    int overflows; /* only that: what exceeds the largest value does not become it */
 };
 
 /* 16-bit pieces of random bits that an element takes. */
@@ -40,8 +41,8 @@ struct rectangle {
 
 typedef void (*rectangle_fn)(const struct rectangle *t);
 
-/* Any plan; special: elements may be infinite or NaN. */
-rectangle_fn FPL_VEC(any_rectangle)(const struct rounding *r, int special, int64_t wide);
+/* Any plan, for magnitudes up to `largest_bits`: some infinite or NaN from 0x7f800000 on. */
+rectangle_fn FPL_VEC(any_rectangle)(const struct rounding *r, uint32_t largest_bits, int64_t wide);
 
 /* The fast form for this plan and magnitudes up to `largest_bits`; NULL where there is none. */
 rectangle_fn FPL_VEC(fast_rectangle)(const struct rounding *r, uint32_t largest_bits, int64_t wide);

@@ -1,7 +1,8 @@
 /* quantize_fused.c - absmax scale and round, in one pass over NL groups at a time.
  *
- * For rne with M >= 1 and for stochastic rounding with 16 bits, saturating, scaled by the fp32
- * rule, `mul` or a power of two: what training does.  Everything else is quantize.c's.
+ * For rne with M >= 1 and for stochastic rounding with 16 or 32 bits, saturating, scaled by the
+ * fp32 rule, `mul`, a power of two or in two levels: what training does; stochastic rounding
+ * without a scale too.  Everything else is quantize.c's.
  *
  *   amax    of NL groups at once: down the lines where groups are columns, otherwise by a
  *           transposition of maxima (quantize_lanes.h)
@@ -32,13 +33,13 @@
 #define LEAST (67u << 23) /* bits of 2^-60 */
 #define MOST (187u << 23) /* bits of 2^60 */
 
-enum scaled { BY_PRODUCT, BY_BRACKET, BY_DIVISION };
+enum scaled { BY_PRODUCT, BY_LEVELS, BY_BRACKET, BY_DIVISION };
 
 /* How a batch lies: groups of 1, 2 or 4 k vectors one after the other, or columns. */
 enum layout { ONE = 1, TWO = 2, FOURS = 4, COLUMNS = 0 };
 
 /* Scales of one batch, NL each of a, low, b: y = x a, or x / a; BY_BRACKET: low and a enclose
- * the multiplier; out = q b. */
+ * the multiplier; out = q b, BY_LEVELS (q b) low. */
 struct batch_scales {
     _Alignas(64) float a[3 * NL];
 };
@@ -73,15 +74,16 @@ VINLINE int covered(nu amax) {
 VINLINE int prepare(const struct batches *t, const float *x, const enum layout layout,
                     const enum scaled scaled, struct batch_scales *s) {
     const int64_t vectors = layout == ONE ? 1 : layout == TWO ? 2 : t->vectors;
-    if (t->ahead > 0) {
+    if (t->ahead > 0 && (layout == COLUMNS || !t->past)) {
         const int64_t lines = layout == COLUMNS ? t->vectors : NL * vectors;
         const int64_t step = layout == COLUMNS ? t->stride : NL;
         for (int64_t l = 0; l < lines; l++) nprefetch(x + t->ahead + l * step);
     }
     const nu amax = layout == COLUMNS ? amax_columns(x, t->vectors, t->stride) : amax_rows(x, vectors);
     if (__builtin_expect(!covered(amax), 0)) return 0;
-    nf a, b;
-    lane_scales(&t->r->scaling, (nf)amax, &a, &b);
+    nf a = nset(1.0f), b = a;
+    if (t->r->plan->granularity != FPL_UNSCALED) lane_scales(&t->r->scaling, (nf)amax, &a, &b);
+    if (scaled == BY_LEVELS) nstore(s->a + NL, nset(t->r->scaling.dequant_2));
     if (scaled == BY_BRACKET) {
         const nu inverse = (nu)(1.0f / a);
         nstore(s->a + NL, (nf)(inverse - 2u));
@@ -120,13 +122,16 @@ VINLINE nf nearest(const struct vround *v, nf x, nf a, nf low, nf b, const enum 
     const nf c = magic(v, y);
     const nf sum = y + c;
     if (scaled == BY_BRACKET) *differ = ngather(*differ, (nu)sum, (nu)bound(x, low, c));
-    return nsigned((sum - c) * b, x);
+    nf back = (sum - c) * b;
+    if (scaled == BY_LEVELS) back = back * low;
+    return nsigned(back, x);
 }
 
 /* `count` vectors; scales: of the first of them, where layout has more than one group here. */
 VINLINE void unit(const struct vround *v, const float *x, int64_t step, float *out, int64_t out_step,
-                  const int past, const int count, const enum layout layout, const float *scales, nf a, nf low, nf b,
-                  const enum scaled scaled, const int clamped, nu *differ) {
+                  const int past, const int64_t ahead, const int count, const enum layout layout,
+                  const float *scales, nf a, nf low, nf b, const enum scaled scaled, const int clamped,
+                  nu *differ) {
     nf to[4];
     UNROLL(4)
     for (int u = 0; u < count; u++) {
@@ -142,11 +147,20 @@ VINLINE void unit(const struct vround *v, const float *x, int64_t step, float *o
     }
     if (past) {
         UNROLL(4)
-        for (int u = 0; u < count; u++) nput(out + u * out_step, to[u], 1);
+        for (int u = 0; u < count; u++) {
+            if (layout != COLUMNS) nprefetch(x + u * step + ahead);
+            nput(out + u * out_step, to[u], 1);
+        }
     } else {
         UNROLL(4)
         for (int u = 0; u < count; u++) nstore(out + u * out_step, to[u]);
     }
+}
+
+/* Rows that go past the caches: x is asked for while an earlier batch is rounded, the next one
+ * having been read for its scales. */
+VINLINE int64_t flat_ahead(const struct batches *t, const enum layout layout) {
+    return NL * NL * (layout == FOURS ? t->vectors : (int64_t)layout) + t->ahead;
 }
 
 /* One batch; returns 0 where bounds differ, so that it must be divided. */
@@ -155,6 +169,7 @@ VINLINE int apply(const struct batches *t, const struct batch_scales *s, const f
     const struct vround v = t->r->round;
     const float *a = s->a;
     const int past = t->past;
+    const int64_t ahead = flat_ahead(t, layout);
     nu differ = nsetu(0);
     const nf none = nset(0.0f);
     if (layout == COLUMNS) {
@@ -162,19 +177,19 @@ VINLINE int apply(const struct batches *t, const struct batch_scales *s, const f
         const int64_t step = t->stride, out_step = t->out_stride;
         int64_t l = t->vectors;
         for (; l >= 4; l -= 4, x += 4 * step, out += 4 * out_step)
-            unit(&v, x, step, out, out_step, past, 4, layout, a, ca, low, b, scaled, clamped, &differ);
+            unit(&v, x, step, out, out_step, past, 0, 4, layout, a, ca, low, b, scaled, clamped, &differ);
         for (; l > 0; l--, x += step, out += out_step)
-            unit(&v, x, step, out, out_step, past, 1, layout, a, ca, low, b, scaled, clamped, &differ);
+            unit(&v, x, step, out, out_step, past, 0, 1, layout, a, ca, low, b, scaled, clamped, &differ);
     } else if (layout == FOURS) {
         for (int g = 0; g < NL; g++) {
             const nf ga = nset(a[g]), low = nset(a[NL + g]), b = nset(a[2 * NL + g]);
             for (int64_t i = 0; i < t->vectors; i += 4, x += 4 * NL, out += 4 * NL)
-                unit(&v, x, NL, out, NL, past, 4, layout, a, ga, low, b, scaled, clamped, &differ);
+                unit(&v, x, NL, out, NL, past, ahead, 4, layout, a, ga, low, b, scaled, clamped, &differ);
         }
     } else {
         for (int i = 0; i < NL * (int)layout; i += 4, x += 4 * NL, out += 4 * NL)
-            unit(&v, x, NL, out, NL, past, 4, layout, a + i / (int)layout, none, none, none, scaled, clamped,
-                 &differ);
+            unit(&v, x, NL, out, NL, past, ahead, 4, layout, a + i / (int)layout, none, none, none, scaled,
+                 clamped, &differ);
     }
     return scaled != BY_BRACKET || nlanes(nequal_u(differ, nsetu(0))) == (1u << NL) - 1u;
 }
@@ -182,71 +197,97 @@ VINLINE int apply(const struct batches *t, const struct batch_scales *s, const f
 /* ---- stochastic rounding ------------------------------------------------------------------------ */
 
 #if defined(FPL_LEVEL_avx512)
-VINLINE nf stochastic(const struct vround *v, nf x, nf a, nf b, nu random, const enum scaled scaled,
-                      const int clamped) {
+/* floor((floor(f 2^32) + R) / 2^32) of the fraction f of y in quanta: one more where f's first 32
+ * bits and R carry.  Multiplying by powers of two, floor and what it leaves are exact. */
+VINLINE nf carried(const struct vround *v, nf y, nu random) {
+    const nu k = nmax_i((nu)y & 0x7f800000u, nsetu(v->emin_bits)) - v->mantissa;
+    const __m512 t = (__m512)(y * (nf)(nsetu(254u << 23) - k));
+    const __m512 fraction = _mm512_reduce_ps(t, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+    const __m512 whole = _mm512_sub_ps(t, fraction);
+    const __m512i first = _mm512_cvttps_epu32(_mm512_mul_ps(fraction, _mm512_set1_ps(0x1p32f)));
+    const __mmask16 carry = _mm512_cmpgt_epu32_mask(first, (__m512i)~random);
+    return (nf)_mm512_mask_add_ps(whole, carry, whole, _mm512_set1_ps(1.0f)) * (nf)k;
+}
+
+VINLINE nf stochastic(const struct vround *v, nf x, nf a, nf low, nf b, nu random, const enum scaled scaled,
+                      const int clamped, const int words) {
     const nf m = (nf)magnitude(x);
     nf y = scaled == BY_DIVISION ? m / a : m * a;
     if (clamped) y = nmin(y, nset(v->largest));
-    const nf c = (nf)(nmax_i((nu)y & 0x7f800000u, nsetu(v->emin_bits)) + v->random_shift);
-    const nu sum = (nu)_mm512_add_round_ps((__m512)y, (__m512)c, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
-    return nsigned(((nf)((sum + random) & 0xffff0000u) - c) * b, x);
+    nf q;
+    if (words) {
+        q = carried(v, y, random);
+    } else {
+        const nf c = (nf)(nmax_i((nu)y & 0x7f800000u, nsetu(v->emin_bits)) + v->random_shift);
+        const nu sum = (nu)_mm512_add_round_ps((__m512)y, (__m512)c, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
+        q = (nf)((sum + random) & 0xffff0000u) - c;
+    }
+    nf back = q * b;
+    if (scaled == BY_LEVELS) back = back * low;
+    return nsigned(back, x);
 }
 
-/* Sixteen vectors with the bits of `random`, while those of the next sixteen, from element
+/* The next vectors, as many as `random` has bits for, while those of as many more, from element
  * `at`, are made. */
 VINLINE void stochastic_unit(const struct batches *t, const struct vround *v, const float *x, float *out,
                              int64_t step, int64_t out_step, const enum layout layout, const float *scales,
-                             nf a, nf b, const enum scaled scaled, const int clamped, const uint16_t *random,
-                             __m512i pattern, uint64_t at, uint16_t *next) {
-    const int past = t->past;
+                             nf a, nf low, nf b, const enum scaled scaled, const int clamped, const int words,
+                             const uint16_t *random, __m512i pattern, uint64_t at, uint16_t *next) {
+    const int past = t->past, per = words ? 1 : 2;
+    const int64_t ahead = flat_ahead(t, layout);
     struct philox_state s;
-    philox_start(t->keys, pattern, at, step, &s);
+    philox_start(t->keys, pattern, at, step, words, &s);
     UNROLL(8)
     for (int i = 0; i < 8; i++) {
         if (i < 6) philox_round(t->keys, i + 3, &s);
         UNROLL(2)
-        for (int u = 2 * i; u < 2 * i + 2; u++) {
+        for (int u = per * i; u < per * (i + 1); u++) {
             if (layout == ONE || (layout == TWO && u % 2 == 0)) {
                 const float *one = scales + (layout == ONE ? u : u / 2);
                 a = nset(one[0]), b = nset(one[2 * NL]);
             }
-            const nu bits = (nu)_mm512_cvtepu16_epi32(_mm256_load_si256((const __m256i *)(random + 16 * u)));
-            nput(out + u * out_step, stochastic(v, nload(x + u * step), a, b, bits, scaled, clamped), past);
+            const nu bits =
+                words ? (nu)_mm512_load_si512(random + 32 * u)
+                      : (nu)_mm512_cvtepu16_epi32(_mm256_load_si256((const __m256i *)(random + 16 * u)));
+            if (past && layout != COLUMNS) nprefetch(x + u * step + ahead);
+            nput(out + u * out_step,
+                 stochastic(v, nload(x + u * step), a, low, b, bits, scaled, clamped, words), past);
         }
     }
     philox_end(t->keys, &s, next);
 }
 
 /* One batch; random: two buffers of bits, of which number *which holds those of this batch's
- * first sixteen vectors; next_at: the first element of the next batch. */
+ * first vectors; next_at: the first element of the next batch. */
 VINLINE void apply_stochastic(const struct batches *t, const struct batch_scales *s, const float *x,
                               float *out, uint64_t at, uint64_t next_at, const enum layout layout,
-                              const enum scaled scaled, const int clamped, uint16_t random[2][256],
-                              int *which) {
+                              const enum scaled scaled, const int clamped, const int words,
+                              uint16_t random[2][256], int *which) {
     const struct vround v = t->r->round;
     const int64_t vectors = layout == COLUMNS ? t->vectors : NL * (layout == FOURS ? t->vectors : layout);
     const int64_t step = layout == COLUMNS ? t->stride : NL,
-                  out_step = layout == COLUMNS ? t->out_stride : NL;
-    const __m512i pattern = philox_pattern(step);
+                  out_step = layout == COLUMNS ? t->out_stride : NL, per = words ? 8 : 16;
+    const __m512i pattern = philox_pattern(step, words);
     const float *scales = s->a;
     nf a = nload(s->a), b = nload(s->a + 2 * NL);
-    for (int64_t i = 0; i < vectors; i += 16, x += 16 * step, out += 16 * out_step) {
+    const nf low = nload(s->a + NL);
+    for (int64_t i = 0; i < vectors; i += per, x += per * step, out += per * out_step) {
         if (layout == FOURS && i % t->vectors == 0) {
             a = nset(s->a[i / t->vectors]), b = nset(s->a[2 * NL + i / t->vectors]);
         }
-        at += 16 * (uint64_t)step;
-        stochastic_unit(t, &v, x, out, step, out_step, layout, scales, a, b, scaled, clamped, random[*which],
-                        pattern, i + 16 < vectors ? at : next_at, random[*which ^ 1]);
+        at += (uint64_t)(per * step);
+        stochastic_unit(t, &v, x, out, step, out_step, layout, scales, a, low, b, scaled, clamped, words,
+                        random[*which], pattern, i + per < vectors ? at : next_at, random[*which ^ 1]);
         *which ^= 1;
-        if (layout == ONE || layout == TWO) scales += 16 / (int)layout;
+        if (layout == ONE || layout == TWO) scales += per / (int)layout;
     }
 }
 
-/* The bits of the first sixteen vectors. */
-VINLINE void first_bits(const struct batches *t, const enum layout layout, uint16_t *out) {
+/* The bits of the first vectors. */
+VINLINE void first_bits(const struct batches *t, const enum layout layout, const int words, uint16_t *out) {
     const int64_t step = layout == COLUMNS ? t->stride : NL;
     struct philox_state s;
-    philox_start(t->keys, philox_pattern(step), t->at, step, &s);
+    philox_start(t->keys, philox_pattern(step, words), t->at, step, words, &s);
     UNROLL(6)
     for (int round = 3; round < 9; round++) philox_round(t->keys, round, &s);
     philox_end(t->keys, &s, out);
@@ -269,6 +310,7 @@ static __attribute__((noinline)) void divide_batch(const struct batches *t, stru
         apply(t, s, x, out, FOURS, BY_DIVISION, 0);
 }
 
+/* random: 0, or the bits of random numbers that an element takes. */
 VINLINE int64_t run(const struct batches *t, const enum layout layout, const enum scaled scaled,
                     const int clamped, const int random) {
     const int64_t distance = layout == COLUMNS ? NL : NL * NL * t->vectors;
@@ -288,7 +330,7 @@ VINLINE int64_t run(const struct batches *t, const enum layout layout, const enu
 #endif
     if (t->count == 0 || !prepare(t, x, layout, scaled, &scales[0])) return 0;
 #if defined(FPL_LEVEL_avx512)
-    if (random) first_bits(t, layout, bits[0]);
+    if (random) first_bits(t, layout, random == 32, bits[0]);
 #endif
     for (int64_t i = 0;;) {
         struct batch_scales *now = &scales[i & 1];
@@ -302,7 +344,8 @@ VINLINE int64_t run(const struct batches *t, const enum layout layout, const enu
         if (more) more = prepare(t, x + move, layout, scaled, &scales[(i + 1) & 1]);
 #if defined(FPL_LEVEL_avx512)
         if (random)
-            apply_stochastic(t, now, x, out, at, at + (uint64_t)move, layout, scaled, clamped, bits, &which);
+            apply_stochastic(t, now, x, out, at, at + (uint64_t)move, layout, scaled, clamped, random == 32,
+                             bits, &which);
         else
 #endif
             if (__builtin_expect(!apply(t, now, x, out, layout, scaled, clamped), 0))
@@ -322,22 +365,35 @@ enum variant {
     PRODUCT_CLAMPED,
     BRACKET,
     DIVISION,
+    LEVELS,
     SR_PRODUCT,
     SR_PRODUCT_CLAMPED,
     SR_DIVISION,
+    SR_LEVELS,
+    SR32_PRODUCT,
+    SR32_PRODUCT_CLAMPED,
+    SR32_DIVISION,
+    SR32_LEVELS,
     VARIANTS
 };
 
 /* clang-format off */
+#define FORM(layout, name, variant, scaled, clamped, random)                                                  \
+    static int64_t name##_##variant(const struct batches *t) { return run(t, layout, scaled, clamped, random); }
 #define FORMS(layout, name)                                                                                    \
-    static int64_t name##_0(const struct batches *t) { return run(t, layout, BY_PRODUCT, 0, 0); }             \
-    static int64_t name##_1(const struct batches *t) { return run(t, layout, BY_PRODUCT, 1, 0); }             \
-    static int64_t name##_2(const struct batches *t) { return run(t, layout, BY_BRACKET, 0, 0); }             \
-    static int64_t name##_3(const struct batches *t) { return run(t, layout, BY_DIVISION, 0, 0); }            \
-    static int64_t name##_4(const struct batches *t) { return run(t, layout, BY_PRODUCT, 0, 1); }             \
-    static int64_t name##_5(const struct batches *t) { return run(t, layout, BY_PRODUCT, 1, 1); }             \
-    static int64_t name##_6(const struct batches *t) { return run(t, layout, BY_DIVISION, 0, 1); }
-#define FORM_ROW(name) {name##_0, name##_1, name##_2, name##_3, name##_4, name##_5, name##_6}
+    FORM(layout, name, PRODUCT, BY_PRODUCT, 0, 0) FORM(layout, name, PRODUCT_CLAMPED, BY_PRODUCT, 1, 0)        \
+    FORM(layout, name, BRACKET, BY_BRACKET, 0, 0) FORM(layout, name, DIVISION, BY_DIVISION, 0, 0)              \
+    FORM(layout, name, LEVELS, BY_LEVELS, 1, 0)                                                                \
+    FORM(layout, name, SR_PRODUCT, BY_PRODUCT, 0, 16) FORM(layout, name, SR_PRODUCT_CLAMPED, BY_PRODUCT, 1, 16) \
+    FORM(layout, name, SR_DIVISION, BY_DIVISION, 0, 16) FORM(layout, name, SR_LEVELS, BY_LEVELS, 1, 16)        \
+    FORM(layout, name, SR32_PRODUCT, BY_PRODUCT, 0, 32) FORM(layout, name, SR32_PRODUCT_CLAMPED, BY_PRODUCT, 1, 32) \
+    FORM(layout, name, SR32_DIVISION, BY_DIVISION, 0, 32) FORM(layout, name, SR32_LEVELS, BY_LEVELS, 1, 32)
+#define ONE_OF(name, variant) [variant] = name##_##variant
+#define FORM_ROW(name)                                                                                         \
+    {ONE_OF(name, PRODUCT), ONE_OF(name, PRODUCT_CLAMPED), ONE_OF(name, BRACKET), ONE_OF(name, DIVISION),      \
+     ONE_OF(name, LEVELS), ONE_OF(name, SR_PRODUCT), ONE_OF(name, SR_PRODUCT_CLAMPED),                         \
+     ONE_OF(name, SR_DIVISION), ONE_OF(name, SR_LEVELS), ONE_OF(name, SR32_PRODUCT),                           \
+     ONE_OF(name, SR32_PRODUCT_CLAMPED), ONE_OF(name, SR32_DIVISION), ONE_OF(name, SR32_LEVELS)}
 
 FORMS(COLUMNS, columns)
 FORMS(ONE, one)
@@ -351,28 +407,35 @@ fused_fn FPL_VEC(fused)(const struct rounding *r, int by_columns, int64_t vector
                         uint64_t at, int in_place) {
     const struct fpl_quantizer_plan *p = r->plan;
     const int M = p->round.mbits, random = r->stochastic;
+    int set = SR_PRODUCT;
     const int row = by_columns ? 0 : vectors % 4 == 0 ? 3 : vectors <= 2 ? (int)vectors : 4; /* 4: none */
-    if (row > 3 || r->careful || p->granularity == FPL_UNSCALED || p->two_level) return NULL;
+    const int levels = p->two_level && r->scaling.kind == SCALE_FORMAT && p->round.is_signed &&
+                       !p->round.one_zero && p->post.identity;
+    if (row > 3 || (r->careful && !levels) || !r->round.exact_sat) return NULL;
     if (p->largest < 1.0f || p->largest > 0x1p40f || p->round.emin < -60) return NULL;
-    if (!random && (r->round.way != WAY_MAGIC || M > 20)) return NULL;
+    if (!random && (r->round.way != WAY_MAGIC || M > 20 || p->granularity == FPL_UNSCALED)) return NULL;
     if (random) {
-        if (NL < 16 || r->round.way != WAY_SR || M > 5 || !p->round.subnormals || p->round.sr_bits != 16)
-            return NULL;
-        if (at % 8 != 0 || at >> 34 != 0 ||
+        const int words = r->round.way == WAY_SR_WIDE && p->round.sr_bits == 32;
+        const int halves = r->round.way == WAY_SR && p->round.sr_bits == 16 && M <= 5 && p->round.subnormals;
+        if (NL < 16 || (!words && !halves) || !p->round.subnormals) return NULL;
+        if (at % 8 != 0 || at >> 33 != 0 ||
             (by_columns ? stride % 8 != 0 || vectors % 16 != 0 : row == 3 && vectors % 16 != 0))
             return NULL;
+        set = words ? SR32_PRODUCT : SR_PRODUCT;
+        if (p->granularity == FPL_UNSCALED) return forms[row][set + SR_PRODUCT_CLAMPED - SR_PRODUCT];
     }
+    if (levels) return forms[row][random ? set + SR_LEVELS - SR_PRODUCT : LEVELS];
     switch (p->scale_rule) {
     case FPL_SCALE_FP32:
-        if (random) return forms[row][SR_DIVISION];
+        if (random) return forms[row][set + SR_DIVISION - SR_PRODUCT];
         return forms[row][M <= 4 && !in_place ? BRACKET : DIVISION];
     case FPL_SCALE_MUL:
     case FPL_SCALE_RCEIL:
     case FPL_SCALE_CEIL:
-        return forms[row][random ? SR_PRODUCT : PRODUCT];
+        return forms[row][random ? set : PRODUCT];
     case FPL_SCALE_FLOOR:
     case FPL_SCALE_EVEN:
-        return forms[row][random ? SR_PRODUCT_CLAMPED : PRODUCT_CLAMPED];
+        return forms[row][random ? set + SR_PRODUCT_CLAMPED - SR_PRODUCT : PRODUCT_CLAMPED];
     default:
         return NULL;
     }

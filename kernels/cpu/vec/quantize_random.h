@@ -79,14 +79,15 @@ static inline const uint16_t *random_halves(const struct philox *p, uint64_t fir
 }
 
 #if defined(FPL_LEVEL_avx512)
-/* Random halves of sixteen runs of sixteen elements, `step` apart, for code that does other
- * work between the rounds: one block's rounds wait for each other, so that thirty-two blocks in
- * four vectors and something else are needed to keep the processor busy.
+/* Random bits of runs of sixteen elements, `step` apart, for code that does other work between
+ * the rounds: one block's rounds wait for each other, so that thirty-two blocks in four vectors
+ * and something else are needed to keep the processor busy.  They are the halves of sixteen
+ * runs, or, where an element takes a word, the words of eight.
  *
- * The first element and step are multiples of 8; all elements are below 2^35, so that the
+ * The first element and step are multiples of 8; all elements are below 2^34, so that the
  * block's high word is 0.  Two rounds start from constants: that word, step and stream are the
- * same for all.  A vector holds two blocks of each of four runs, in an order that makes runs of
- * what unpacking leaves. */
+ * same for all.  A vector holds the two blocks of each of four runs (the four of each of two), in
+ * an order that makes runs of what unpacking leaves. */
 enum { CHAINS = 4 };
 
 struct philox_state {
@@ -97,20 +98,24 @@ struct philox_state {
 #define ALL(x) _mm512_set1_epi64((long long)(x))
 #define XOR3(a, b, c) _mm512_ternarylogic_epi64(a, b, c, 0x96)
 
-/* Block numbers of four runs relative to the first. */
-VINLINE __m512i philox_pattern(int64_t step) {
-    const __m512i runs = _mm512_setr_epi64(0, 2, 0, 2, 1, 3, 1, 3),
-                  half = _mm512_setr_epi64(0, 0, 1, 1, 0, 0, 1, 1);
-    return _mm512_add_epi64(_mm512_mul_epu32(runs, ALL(step / 8)), half);
+/* Block numbers of four runs, or two, relative to the first. */
+VINLINE __m512i philox_pattern(int64_t step, const int words) {
+    const __m512i runs =
+        words ? _mm512_setr_epi64(0, 1, 0, 1, 0, 1, 0, 1) : _mm512_setr_epi64(0, 2, 0, 2, 1, 3, 1, 3);
+    const __m512i within =
+        words ? _mm512_setr_epi64(0, 0, 1, 1, 2, 2, 3, 3) : _mm512_setr_epi64(0, 0, 1, 1, 0, 0, 1, 1);
+    return _mm512_add_epi64(_mm512_mul_epu32(runs, ALL(words ? step / 4 : step / 8)), within);
 }
 
 /* The first three rounds. */
 VINLINE void philox_start(const struct philox *p, __m512i pattern, uint64_t first, int64_t step,
-                          struct philox_state *s) {
+                          const int words, struct philox_state *s) {
     const __m512i m0 = ALL(0xd2511f53), m1 = ALL(0xcd9e8d57);
     UNROLL(4)
     for (int i = 0; i < CHAINS; i++) {
-        const __m512i block = _mm512_add_epi64(pattern, ALL((first + (uint64_t)(4 * i * step)) / 8));
+        const uint64_t at =
+            words ? (first + (uint64_t)(2 * i * step)) / 4 : (first + (uint64_t)(4 * i * step)) / 8;
+        const __m512i block = _mm512_add_epi64(pattern, ALL(at));
         __m512i a = _mm512_mul_epu32(block, m0);
         __m512i b = _mm512_mul_epu32(_mm512_xor_si512(HIGH(a), ALL(p->third)), m1);
         const __m512i c0 = _mm512_xor_si512(HIGH(b), ALL(p->first[0])), c1 = b;
@@ -136,7 +141,7 @@ VINLINE void philox_round(const struct philox *p, int round, struct philox_state
     }
 }
 
-/* The last round; sixteen halves for each run, runs in order. */
+/* The last round; sixteen halves or words for each run, runs in order. */
 VINLINE void philox_end(const struct philox *p, struct philox_state *s, uint16_t *out) {
     const __m512i m0 = ALL(0xd2511f53), m1 = ALL(0xcd9e8d57);
     UNROLL(4)

@@ -14,7 +14,9 @@
  *   SR     floor((floor(t 2^r) + R) / 2^r): the fraction's first r bits are all that count
  *   SR_WIDE  more than 16 random bits: f 2^r in two halves of the word, and whether adding R to
  *          it carries
- *   RTZ, RUP, RDN, RTO   floor(t), one more where t is no integer and the mode says so
+ *   RTZ, RUP, RDN   floor(t), one more where t is no integer and the mode says so
+ *   RTO    floor(t) with its last bit set where t is no integer; RTO_POWER: M = 0, where the parity
+ *          of a code is that of the exponent
  *
  * `sat` clamps y first, which gives the same as clamping the result.  Lanes that need other
  * overflows, infinities or NaNs are reported in a mask; the caller does them by round.h.
@@ -35,6 +37,7 @@ enum way {
     WAY_RUP,
     WAY_RDN,
     WAY_RTO,
+    WAY_RTO_POWER,
     WAY_SR,
     WAY_SR_WIDE,
     WAYS
@@ -74,6 +77,7 @@ static inline int choose_way(const struct fpl_round *p) {
     static const int ways[FPL_ROUNDINGS] = {WAY_RNE, WAY_RNA, WAY_RTZ, WAY_RUP, WAY_RDN, WAY_RTO, WAY_SR};
     if (ways[p->mode] >= WAY_RUP && ways[p->mode] <= WAY_RTO && low > 0)
         return WAY_SCALAR; /* t may underflow */
+    if (p->mode == FPL_RTO && M == 0) return WAY_RTO_POWER;
     return ways[p->mode];
 }
 
@@ -130,6 +134,8 @@ VINLINE nf vround_magnitude(const struct vround *v, const int way, nf y, nu sign
     const nf t = y * (nf)(one + one - k);
     const nu whole = nto_int(t);
     if (way == WAY_RTZ) return nto_float(whole) * (nf)k;
+    if (way == WAY_RTO)
+        return nto_float(whole | nselect(nmore(t, nto_float(whole)), nsetu(1), nsetu(0))) * (nf)k;
     if (way == WAY_SR_WIDE) {
         const nf f = (t - nto_float(whole)) * nset(0x1p16f);
         const nu high = nto_int(f), low = nto_int((f - nto_float(high)) * nset(0x1p16f));
@@ -145,9 +151,7 @@ VINLINE nf vround_magnitude(const struct vround *v, const int way, nf y, nu sign
     else if (way == WAY_RDN)
         up = sign >> 31;
     else {
-        nu odd = whole;
-        if (v->no_mantissa) odd = nselect(below, whole, exponents >> 23 ^ v->flip);
-        up = (odd & 1u) ^ 1u;
+        up = (nselect(below, whole, exponents >> 23 ^ v->flip) & 1u) ^ 1u; /* RTO, M = 0 */
     }
     up = nselect(nmore(t, nto_float(whole)), up, nsetu(0));
     return nto_float(whole + up) * (nf)k;

@@ -116,7 +116,12 @@ uint32_t FPL_VEC(group_largest)(int64_t n, int64_t width, const float *x, float 
     for (int64_t first = groups * width; first < n; first += width) {
         const int64_t end = first + width < n ? first + width : n;
         uint32_t m = 0;
-        for (int64_t i = first; i < end; i++) {
+        int64_t i = first;
+        if (end - first >= NL) {
+            m = nlargest(group_magnitude((end - first) / NL, x + first));
+            i += (end - first) / NL * NL;
+        }
+        for (; i < end; i++) {
             const uint32_t a = fpl_float_bits(x[i]) & 0x7fffffffu;
             m = a > m ? a : m;
         }

@@ -86,8 +86,9 @@ VINLINE void fill_rows(float *rows, int first, float x) {
 }
 
 /* out[c * out_row + r] = in[r * in_row + c] for r, c < 16 */
-VINLINE void transpose_16x16(const float *in, int64_t in_row, float *out, int64_t out_row) {
 #if defined(FPL_LEVEL_avx512)
+/* The columns of sixteen rows. */
+VINLINE void columns_of_16(const float *in, int64_t in_row, __m512 out[16]) {
     __m512 a[16], b[16];
     for (int r = 0; r < 16; r++) a[r] = _mm512_loadu_ps(in + r * in_row);
     for (int r = 0; r < 16; r += 2) {
@@ -107,9 +108,17 @@ VINLINE void transpose_16x16(const float *in, int64_t in_row, float *out, int64_
         b[r + 12] = _mm512_shuffle_f32x4(a[r + 8], a[r + 12], 0xdd);
     }
     for (int r = 0; r < 8; r++) {
-        _mm512_storeu_ps(out + r * out_row, _mm512_shuffle_f32x4(b[r], b[r + 8], 0x88));
-        _mm512_storeu_ps(out + (r + 8) * out_row, _mm512_shuffle_f32x4(b[r], b[r + 8], 0xdd));
+        out[r] = _mm512_shuffle_f32x4(b[r], b[r + 8], 0x88);
+        out[r + 8] = _mm512_shuffle_f32x4(b[r], b[r + 8], 0xdd);
     }
+}
+#endif
+
+VINLINE void transpose_16x16(const float *in, int64_t in_row, float *out, int64_t out_row) {
+#if defined(FPL_LEVEL_avx512)
+    __m512 columns[16];
+    columns_of_16(in, in_row, columns);
+    for (int r = 0; r < 16; r++) _mm512_storeu_ps(out + r * out_row, columns[r]);
 #else
     for (int c = 0; c < 16; c++)
         for (int r = 0; r < 16; r++) out[c * out_row + r] = in[r * in_row + c];

@@ -57,11 +57,29 @@ static inline void stream_lines(int64_t lines, int64_t n, const float *from, flo
     for (int64_t l = 0; l < lines; l++) stream_line(n, from + l * n, out + l * stride);
 }
 
-/* The transpose of lines by n floats: out[i * out_row + l] = from[l * n + i], sixteen columns at
- * a time by way of a buffer; at most 256 lines. */
+#if defined(FPL_LEVEL_avx512)
+/* Sixteen columns of `lines` lines, a multiple of 16, as sixteen rows of whole cache lines. */
+static inline void stream_16_columns(int64_t lines, const float *from, int64_t line, float *out,
+                                     int64_t out_row) {
+    for (int64_t l = 0; l < lines; l += 16) {
+        __m512 columns[16];
+        columns_of_16(from + l * line, line, columns);
+        for (int64_t c = 0; c < 16; c++) _mm512_stream_ps(out + c * out_row + l, columns[c]);
+    }
+}
+#endif
+
+/* The transpose of lines by n floats: out[i * out_row + l] = from[l * n + i]; at most 256 lines.
+ * Where they do not make whole cache lines of out, sixteen columns at a time by way of a buffer. */
 static inline void stream_transposed(int64_t lines, int64_t n, const float *from, float *out,
                                      int64_t out_row) {
     _Alignas(64) float columns[16 * 256];
+#if defined(FPL_LEVEL_avx512)
+    if (((uintptr_t)out & 63) == 0 && out_row % 16 == 0 && lines % 16 == 0 && n % 16 == 0) {
+        for (int64_t i = 0; i < n; i += 16) stream_16_columns(lines, from + i, n, out + i * out_row, out_row);
+        return;
+    }
+#endif
     for (int64_t i = 0; i < n; i += 16) {
         const int64_t wide = n - i < 16 ? n - i : 16;
         int64_t l = 0;

@@ -224,30 +224,83 @@ static void transposing(void **unused) {
     }
 }
 
-/* Outputs that are streamed past the caches. */
-static void large(void **unused) {
+/* Groups along the rows, where random bits start at a multiple of eight: batches of whole groups,
+ * between them some that only the general path covers. */
+static void batched(void **unused) {
     (void)unused;
-    enum { LINES = 1025, WIDTH = 4100, ALL = LINES * WIDTH };
-    static const char *const texts[] = {"e4m3/1x32", "e2m1/64x128:e8m0"};
-    float *x = malloc(ALL * sizeof *x), *want = malloc(ALL * sizeof *x), *got = malloc(ALL * sizeof *x);
-    assert_true(x != NULL && want != NULL && got != NULL);
-    for (int64_t i = 0; i < ALL; i++) x[i] = sample(0);
+    static const int64_t shapes[][2] = {{16, 512}, {33, 96}, {1, 4608}, {5, 1024}, {64, 48}};
+    static const char *const texts[] = {
+        "e4m3/1x32",       "e4m3:sr/1x32",         "e4m3:sr32/1x32",      "e4m3:sr32/1x16:rceil",
+        "e5m2:sr/1x128",   "e2m1:sr32/1x16:mul",   "e2m1/1x16:ue4m3fn+t", "e2m1:sr/1x16:e4m3fn+t",
+        "e2m1/1x32:e8m0",  "e3m2:sr32/1x32:e8m0",  "e4m3fn:sr",           "e4m3fn:sr32",
+        "e2m1:sr32/1x256", "e2m1:sr/1x32:ue5m3+t", "e4m3:sr20/1x32",      "e1m2:sr32",
+        "e4m3ns:sr32",     "e4m3ns:sr/1x32"};
+    static float x[8192], want[8192], got[8192];
     for (size_t t = 0; t < COUNT(texts); t++) {
-        struct fpl_operand q;
-        assert_true(plan_of(texts[t], NULL, &q));
-        fpl_quantize_reference(&q.plan, LINES, WIDTH, WIDTH, 1, x, want, NULL, &q.at);
-        for (size_t l = 0; l < 3; l++) {
-            const struct fpl_kernels *k = level(level_names[l]);
-            struct fpl_device *dev;
-            if (k == NULL) continue;
-            assert_int_equal(k->open(&dev, &(struct fpl_device_options){.threads = 2}, NULL), FPL_OK);
-            memset(got, 0, ALL * sizeof *got);
-            k->quantize(dev, 1, LINES, WIDTH, &q, x, got, NULL);
-            same(texts[t], level_names[l], got, want, x, ALL);
-            k->close(dev);
+        for (size_t s = 0; s < COUNT(shapes); s++) {
+            const int64_t lines = shapes[s][0], width = shapes[s][1], n = lines * width;
+            struct fpl_operand q;
+            assert_true(plan_of(texts[t], NULL, &q));
+            q.at.element = s == 1 ? 9 : 16 * s;
+            for (int64_t i = 0; i < n; i++) x[i] = i % 1500 < 1480 ? sample(0) : sample((int)(i / 1500 % 5));
+            const int64_t bad = fpl_quantize_reference(&q.plan, lines, width, width, 1, x, want, NULL, &q.at);
+            for (size_t l = 0; l < 3; l++) {
+                const struct fpl_kernels *k = level(level_names[l]);
+                if (k == NULL) continue;
+                struct fpl_device *dev;
+                int64_t count = 0;
+                assert_int_equal(
+                    k->open(&dev, &(struct fpl_device_options){.threads = 1 + (int)(s % 2)}, NULL), FPL_OK);
+                k->quantize(dev, 1, lines, width, &q, x, got, &count);
+                same(texts[t], level_names[l], got, want, x, n);
+                assert_int_equal(count, bad);
+                k->close(dev);
+            }
         }
     }
+}
+
+/* Outputs that are stored past the caches: `off` floats from where vectors are aligned. */
+static void stored_past(const char *text, int64_t lines, int64_t width, int64_t off, int transposed) {
+    const size_t all = (size_t)(lines * width), room = (all + 64) / 16 * 16;
+    float *x = aligned_alloc(64, room * sizeof *x), *want = aligned_alloc(64, room * sizeof *x);
+    float *got = aligned_alloc(64, room * sizeof *x);
+    struct fpl_operand q;
+    assert_true(x != NULL && want != NULL && got != NULL);
+    for (size_t i = 0; i < all; i++) x[i] = sample(i % 100000 == 7 ? 4 : 0);
+    assert_true(plan_of(text, NULL, &q));
+    q.at.element = 64;
+    const int64_t bad = transposed
+                            ? fpl_quantize_reference(&q.plan, width, lines, 1, width, x, got, NULL, &q.at)
+                            : fpl_quantize_reference(&q.plan, lines, width, width, 1, x, want, NULL, &q.at);
+    for (int64_t i = 0; transposed && i < lines * width; i++) want[i % width * lines + i / width] = got[i];
+    for (size_t l = 0; l < 3; l++) {
+        const struct fpl_kernels *k = level(level_names[l]);
+        struct fpl_device *dev;
+        int64_t count = 0;
+        if (k == NULL) continue;
+        assert_int_equal(k->open(&dev, &(struct fpl_device_options){.threads = 2}, NULL), FPL_OK);
+        memset(got, 0, room * sizeof *got);
+        (transposed ? k->quantize_transposed : k->quantize)(dev, 1, lines, width, &q, x, got + off, &count);
+        same(text, level_names[l], got + off, want, x, lines * width);
+        assert_int_equal(count, bad);
+        k->close(dev);
+    }
     free(x), free(want), free(got);
+}
+
+static void large(void **unused) {
+    (void)unused;
+    static const char *const texts[] = {"e4m3/1x32",      "e2m1/64x128:e8m0", "e4m3fn:sr32",
+                                        "e4m3fn:sr",      "e4m3:sr/1x32",     "e2m1:sr/1x16:e4m3fn+t",
+                                        "bf16",           "e4m3/row",         "e4m3:rto/tensor",
+                                        "e3m2:sr32/1x128"};
+    for (size_t t = 0; t < COUNT(texts); t++) stored_past(texts[t], 1025, 4096, 0, 0);
+    stored_past("e4m3/1x32", 1025, 4100, 0, 0);
+    stored_past("e4m3:sr/1x32", 1025, 4096, 3, 0);
+    stored_past("e4m3/1x32", 1024, 4112, 0, 1);
+    stored_past("e2m1:sr/1x16", 1040, 4096, 16, 1);
+    stored_past("e4m3/1x32", 1030, 4096, 0, 1);
 }
 
 /* Both operands of all three products against quantized copies multiplied unquantized. */
@@ -314,8 +367,8 @@ static void products(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rounding), cmocka_unit_test(scaling),  cmocka_unit_test(transposing),
-        cmocka_unit_test(large),    cmocka_unit_test(products),
+        cmocka_unit_test(rounding), cmocka_unit_test(scaling), cmocka_unit_test(transposing),
+        cmocka_unit_test(batched),  cmocka_unit_test(large),   cmocka_unit_test(products),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

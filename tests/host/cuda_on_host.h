@@ -212,6 +212,7 @@ struct cudaDeviceProp {
 const char *cudaGetErrorString(cudaError_t e);
 const char *cudaGetErrorName(cudaError_t e);
 cudaError_t cudaGetLastError(void);
+cudaError_t fpl_host_fails(cudaError_t e); /* keeps it for cudaGetLastError */
 cudaError_t cudaPeekAtLastError(void);
 cudaError_t cudaGetDeviceCount(int *count);
 cudaError_t cudaRuntimeGetVersion(int *version);

@@ -399,7 +399,7 @@ struct fpl_host_event {
 
 static cudaError_t last_error = cudaSuccess;
 
-static cudaError_t fails(cudaError_t e) {
+cudaError_t fpl_host_fails(cudaError_t e) {
     last_error = e;
     return e;
 }
@@ -423,47 +423,11 @@ cudaError_t cudaGetLastError(void) {
     return e;
 }
 cudaError_t cudaPeekAtLastError(void) { return last_error; }
-cudaError_t cudaGetDeviceCount(int *count) {
-    *count = 1;
-    return cudaSuccess;
-}
 cudaError_t cudaRuntimeGetVersion(int *version) {
     *version = 13000;
     return cudaSuccess;
 }
 cudaError_t cudaDriverGetVersion(int *version) { return cudaRuntimeGetVersion(version); }
-cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : fails(cudaErrorInvalidValue); }
-cudaError_t cudaGetDevice(int *device) {
-    *device = 0;
-    return cudaSuccess;
-}
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device) {
-    if (device != 0) return fails(cudaErrorInvalidValue);
-    memset(p, 0, sizeof *p);
-    snprintf(p->name, sizeof p->name, "host execution");
-    p->totalGlobalMem = static_cast<size_t>(1) << 34;
-    p->sharedMemPerBlockOptin = 227 * 1024;
-    p->major = 9;
-    p->multiProcessorCount = 4;
-    p->l2CacheSize = 1 << 20;
-    return cudaSuccess;
-}
-cudaError_t cudaMemGetInfo(size_t *free, size_t *total) {
-    *free = *total = static_cast<size_t>(1) << 34;
-    return cudaSuccess;
-}
-cudaError_t cudaMalloc(void **p, size_t bytes) {
-    if (posix_memalign(p, 256, bytes == 0 ? 1 : bytes) != 0) return fails(cudaErrorMemoryAllocation);
-    memset(*p, 0xff, bytes); /* fresh device memory holds anything */
-    return cudaSuccess;
-}
-cudaError_t cudaFree(void *p) {
-    free(p);
-    return cudaSuccess;
-}
-cudaError_t cudaMallocHost(void **p, size_t bytes) { return cudaMalloc(p, bytes); }
-cudaError_t cudaFreeHost(void *p) { return cudaFree(p); }
-
 void fpl_host_enqueue(cudaStream_t stream, std::function<void()> work) {
     if (stream != nullptr && stream->capture != nullptr)
         stream->capture->work.push_back(std::move(work));
@@ -490,7 +454,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t s) {
     return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t s) {
-    return s != nullptr && s->capture != nullptr ? fails(cudaErrorInvalidValue) : cudaSuccess;
+    return s != nullptr && s->capture != nullptr ? fpl_host_fails(cudaErrorInvalidValue) : cudaSuccess;
 }
 cudaError_t cudaDeviceSynchronize(void) { return cudaSuccess; }
 cudaError_t cudaEventCreate(cudaEvent_t *e) {
@@ -516,12 +480,12 @@ cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to) {
 }
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode mode) {
     (void)mode;
-    if (s == nullptr || s->capture != nullptr) return fails(cudaErrorInvalidValue);
+    if (s == nullptr || s->capture != nullptr) return fpl_host_fails(cudaErrorInvalidValue);
     s->capture = new fpl_host_graph;
     return cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *g) {
-    if (s == nullptr || s->capture == nullptr) return fails(cudaErrorInvalidValue);
+    if (s == nullptr || s->capture == nullptr) return fpl_host_fails(cudaErrorInvalidValue);
     *g = s->capture;
     s->capture = nullptr;
     return cudaSuccess;
@@ -532,7 +496,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *x, cudaGraph_t g, unsigned lon
     return cudaSuccess;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t x, cudaStream_t s) {
-    if (s != nullptr && s->capture != nullptr) return fails(cudaErrorInvalidValue);
+    if (s != nullptr && s->capture != nullptr) return fpl_host_fails(cudaErrorInvalidValue);
     for (std::function<void()> &work : x->work) work();
     return cudaSuccess;
 }
@@ -552,7 +516,7 @@ static std::vector<std::pair<const void *, size_t>> shared_limits;
 
 cudaError_t fpl_host_set_shared_limit(const void *kernel, cudaFuncAttribute a, int value) {
     if (a != cudaFuncAttributeMaxDynamicSharedMemorySize || value < 0 || value > 227 * 1024)
-        return fails(cudaErrorInvalidValue);
+        return fpl_host_fails(cudaErrorInvalidValue);
     shared_limits.emplace_back(kernel, static_cast<size_t>(value));
     return cudaSuccess;
 }
@@ -570,7 +534,7 @@ static int launchable(const void *address, dim3 grid, dim3 block, size_t shared)
 void fpl_host_launch(const char *kernel, const void *address, dim3 grid, dim3 block, size_t shared,
                      cudaStream_t stream, std::function<void()> thread) {
     if (!launchable(address, grid, block, shared)) {
-        fails(cudaErrorInvalidConfiguration);
+        fpl_host_fails(cudaErrorInvalidConfiguration);
         return;
     }
     fpl_host_enqueue(stream, [=]() {

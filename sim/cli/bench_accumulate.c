@@ -20,7 +20,7 @@ enum { SIZE = 512, SMALL = 64, REPEATS = 9 };
 
 static const char *const accumulators[] = {"chunk:fp16/128",  "fp16",      "bf16",     "e4m3fn",
                                            "fp16:rtz",        "e5m22ieee", "fp32:rtz", "align:16,25",
-                                           "align:32,13/128", "bf16/32"};
+                                           "align:32,13/128", "bf16/32",   "e5m0",     "fp16:rto"};
 
 struct operands {
     int n;

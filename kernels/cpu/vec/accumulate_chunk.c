@@ -24,14 +24,15 @@ static int round_buffer(const struct fpl_round *f, float *x, int64_t n) {
         nf r;
         if (v.way == SUM_BITS)
             r = sum_round_nearest(&v, SUM_BITS, SUM_INFINITE, nload(x + i));
+        else if (v.way == SUM_POWER)
+            r = sum_round_power(&v, FPL_RNE, v.style, nload(x + i));
         else if (v.style == SUM_CLAMP)
             r = sum_round_nearest(&v, SUM_MAGIC, SUM_CLAMP, nload(x + i));
         else if (v.style == SUM_INFINITE)
             r = sum_round_nearest(&v, SUM_MAGIC, SUM_INFINITE, nload(x + i));
-        else {
+        else
             r = sum_round_nearest(&v, SUM_MAGIC, SUM_WATCH, nload(x + i));
-            beyond |= nlanes(sum_beyond(&v, r));
-        }
+        if (v.style == SUM_WATCH) beyond |= nlanes(sum_beyond(&v, r));
         nstore(x + i, r);
     }
     return beyond == 0;

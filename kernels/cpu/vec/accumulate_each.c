@@ -12,7 +12,7 @@
  *                      directed additions, or by Knuth's two-sum), then to F as in
  *                      accumulate_double.h
  *
- * Left to scalars: stochastic rounding, and rto with M = 0.
+ * Left to scalars: stochastic rounding.
  */
 #include "accumulate.h"
 
@@ -84,7 +84,8 @@ VINLINE int chunk_float(const struct sum_band *p, const struct sum_tile *t, int6
         UNROLL(8)
         for (int i = 0; i < TILE; i++) {
             const nf x = sum_fma_odd(nset(t->a[i][k * t->a_col]), bv, sum[i]);
-            sum[i] = mode == FPL_RNE ? sum_round_nearest(&v, way, style, x)
+            sum[i] = way == SUM_POWER  ? sum_round_power(&v, mode, style, x)
+                     : mode == FPL_RNE ? sum_round_nearest(&v, way, style, x)
                                      : sum_round_directed(&v, mode, style, x);
             if (style == SUM_WATCH) beyond |= sum_beyond(&v, sum[i]);
         }
@@ -109,6 +110,9 @@ FLOAT_KERNEL(bits, SUM_BITS, SUM_INFINITE, FPL_RNE)
 FLOAT_KERNEL(infinite, SUM_MAGIC, SUM_INFINITE, FPL_RNE)
 FLOAT_MODE(RNE) FLOAT_MODE(RNA) FLOAT_MODE(RTZ) FLOAT_MODE(RUP) FLOAT_MODE(RDN) FLOAT_MODE(RTO)
 
+FLOAT_KERNEL(power_rne_clamp, SUM_POWER, SUM_CLAMP, FPL_RNE) FLOAT_KERNEL(power_rne_watch, SUM_POWER, SUM_WATCH, FPL_RNE)
+FLOAT_KERNEL(power_rto_clamp, SUM_POWER, SUM_CLAMP, FPL_RTO) FLOAT_KERNEL(power_rto_watch, SUM_POWER, SUM_WATCH, FPL_RTO)
+
 static sum_band_fn float_kernel(const struct fpl_round *f) {
     static const sum_band_fn by_mode[][2] = {
         [FPL_RNE] = {each_RNE_clamp, each_RNE_watch}, [FPL_RNA] = {each_RNA_clamp, each_RNA_watch},
@@ -117,6 +121,9 @@ static sum_band_fn float_kernel(const struct fpl_round *f) {
     const struct sum_round v = lower_sum_round(f);
     if (v.way == SUM_NONE || f->mode > FPL_RTO) return NULL;
     if (v.way == SUM_BITS) return each_bits;
+    if (v.way == SUM_POWER && f->mode == FPL_RNE)
+        return v.style == SUM_WATCH ? each_power_rne_watch : each_power_rne_clamp;
+    if (v.way == SUM_POWER) return v.style == SUM_WATCH ? each_power_rto_watch : each_power_rto_clamp;
     if (v.style == SUM_INFINITE) return each_infinite;
     return by_mode[f->mode][v.style == SUM_WATCH];
 }

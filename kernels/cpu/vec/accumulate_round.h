@@ -11,6 +11,9 @@
  *   BITS   for emin = -126 (bf16, tf32: float32's own exponents and subnormals): to nearest even
  *          on the bits; a carry out of the largest exponent makes the infinity.
  *
+ *   POWER  M = 0, rne and rto, where the parity of a code is that of the exponent: on the bits above
+ *          2^emin; below it, where 0 and 2^emin are the neighbours, as MAGIC with a constant
+ *
  * What exceeds the largest value is, by `style`:
  *   CLAMP  sat: x is clamped before it is rounded, infinities too; rounding is monotone and the
  *          largest value is one of F's
@@ -26,7 +29,7 @@
 #include "../../../formats/accumulator.h"
 #include "native.h"
 
-enum sum_way { SUM_MAGIC, SUM_BITS, SUM_NONE };
+enum sum_way { SUM_MAGIC, SUM_BITS, SUM_POWER, SUM_NONE };
 enum sum_style { SUM_CLAMP, SUM_INFINITE, SUM_WATCH };
 
 struct sum_round {
@@ -36,6 +39,8 @@ struct sum_round {
     float largest, up, down;   /* up = 2^(127 - emax), down = 1/up */
     uint32_t low, high, shift; /* bits of 2^emin, of 2^(emax + 1); what makes c of an exponent */
     uint32_t drop, half, keep; /* BITS */
+    uint32_t flip;             /* POWER: exponent parity of odd codes is that of field ^ flip */
+    float below;               /* POWER: 1.5 2^23 quanta of the range below 2^emin */
     uint32_t sign;             /* 0x80000000, or 0 where there is one zero */
 };
 
@@ -50,13 +55,22 @@ static inline struct sum_round lower_sum_round(const struct fpl_round *f) {
     const int M = f->mbits, emax = fpl_exponent(f->largest), quantum = f->emin - M;
     struct sum_round v = {.way = SUM_NONE, .mode = f->mode, .largest = f->largest};
     /* Values rounded to odd in float32 have the quantum 2^-149 at least: four of them in q. */
-    if (M < 1 || M > 21 || !f->subnormals || !f->is_signed || f->no_zero || quantum < -147) return v;
+    if (M > 21 || !f->subnormals || !f->is_signed || f->no_zero || quantum < -147) return v;
     /* No code is missing between the largest value and 2^(emax + 1). */
     const int full =
         (double)f->largest == (double)fpl_power_of_two(emax) * (2.0 - (double)fpl_power_of_two(-M));
     const int infinite = full && f->overflow == FPL_OVF && f->has_inf && f->mode == FPL_RNE;
     v.style = f->overflow == FPL_SAT ? SUM_CLAMP : infinite ? SUM_INFINITE : SUM_WATCH;
     v.sign = f->one_zero ? 0u : 0x80000000u;
+    if (M == 0 && (f->mode == FPL_RNE || f->mode == FPL_RTO)) {
+        if (f->emin > 100) return v;
+        if (v.style == SUM_INFINITE) v.style = SUM_WATCH;
+        v.way = SUM_POWER;
+        v.low = (uint32_t)(f->emin + 127) << 23;
+        v.flip = (uint32_t)(f->emin + 127 + 1) & 1u;
+        v.below = 1.5f * fpl_power_of_two(f->emin + 23);
+        return v;
+    }
     if (f->emin == -126 && emax == 127 && v.style == SUM_INFINITE && v.sign != 0) {
         v.way = SUM_BITS;
         v.drop = (uint32_t)(23 - M);
@@ -103,6 +117,26 @@ VINLINE nu sum_exponent(const struct sum_round *v, nf x) {
 }
 
 VINLINE nf sum_sign(const struct sum_round *v, nf r, nf x) { return (nf)((nu)r | ((nu)x & v->sign)); }
+
+/* POWER, finite x, exact or rounded to odd.  Infinities and NaNs come out as such: the caller
+ * watches, or has clamped. */
+VINLINE nf sum_round_power(const struct sum_round *v, const int mode, const enum sum_style style, nf x) {
+    if (style == SUM_CLAMP) x = sum_max(nset(-v->largest), sum_min(nset(v->largest), x));
+    const nu bits = (nu)x, odd = (bits >> 23 ^ v->flip) & 1u;
+    const nf c = (nf)((bits & 0x80000000u) | fpl_float_bits(v->below));
+    nu above;
+    nf below;
+    if (mode == FPL_RNE) {
+        above = (bits + 0x3fffffu + odd) & 0xff800000u;
+        below = (x + c) - c;
+    } else {
+        const nu inexact = nselect(nequal_u(bits & 0x7fffffu, nsetu(0)), nsetu(0), nsetu(0x800000u));
+        above = (bits & 0xff800000u) + (inexact & (odd - 1u));
+        below = (nf)nselect(nequal_u(bits & 0x7fffffffu, nsetu(0)), nsetu(0), nsetu(v->low));
+    }
+    const nmask small = nmore_i(nsetu(v->low), bits & 0x7fffffffu);
+    return sum_sign(v, nselect_f(small, below, (nf)above), x);
+}
 
 /* To nearest even; x exact or rounded to odd.  way and style: constants where inlined. */
 VINLINE nf sum_round_nearest(const struct sum_round *v, const enum sum_way way, const enum sum_style style,

@@ -5,7 +5,8 @@
  * device.  There are two tables: a full one becomes the older one, which is emptied first, after the
  * stream has finished.  So a pointer outlives at least half a table of later parameters.
  */
-#include "device.h"
+#include "cublaslt.h"
+#include "gemm.h"
 #include "weights.h"
 
 #include <stdio.h>
@@ -68,14 +69,16 @@ static enum fpl_code start(struct fpl_device *dev, struct fpl_error *err) {
         return fpl_fail(err, FPL_SYSTEM, "cuda: %s has compute capability %d.%d; %d.%d or newer is needed",
                         dev->name, properties.major, properties.minor, OLDEST / 10, OLDEST % 10);
     dev->parameters = (struct fpl_cuda_parameters *)calloc(1, sizeof *dev->parameters);
-    return dev->parameters != NULL ? FPL_OK : fpl_fail(err, FPL_SYSTEM, "cuda: out of host memory");
+    if (dev->parameters == NULL) return fpl_fail(err, FPL_SYSTEM, "cuda: out of host memory");
+    fpl_cuda_lt_open(dev);
+    return fpl_cuda_check(dev, err);
 }
 
 enum fpl_code fpl_cuda_open(struct fpl_device **dev, const struct fpl_device_options *options,
                             struct fpl_error *err) {
     *dev = (struct fpl_device *)calloc(1, sizeof **dev);
     if (*dev == NULL) return fpl_fail(err, FPL_SYSTEM, "cuda: out of host memory");
-    (*dev)->number = options->number; /* threads are the CPU's */
+    (*dev)->number = options != NULL ? options->number : 0; /* threads are the CPU's */
     const enum fpl_code code = start(*dev, err);
     if (code == FPL_OK) return FPL_OK;
     fpl_cuda_close(*dev);
@@ -100,12 +103,16 @@ void fpl_cuda_close(struct fpl_device *dev) {
     for (int i = 0; dev->parameters != NULL && i < 2; i++) forget_parameters(&dev->parameters->table[i]);
     free(dev->parameters);
     fpl_cuda_weights_free(dev);
+    fpl_cuda_lt_close(dev);
     if (dev->stream != NULL) (void)cudaStreamDestroy(dev->stream);
     free(dev);
 }
 
 void fpl_cuda_describe(const struct fpl_device *dev, char *buf, size_t size) {
-    snprintf(buf, size, "%s; sm_%d", dev->name, dev->compute);
+    char library[48], products[64];
+    fpl_cuda_lt_describe(dev, library, sizeof library);
+    fpl_cuda_gemm_describe(dev, products, sizeof products);
+    snprintf(buf, size, "%.60s; sm_%d; gemm=%s%s", dev->name, dev->compute, library, products);
 }
 
 enum fpl_code fpl_cuda_check(struct fpl_device *dev, struct fpl_error *err) {
@@ -138,12 +145,14 @@ void fpl_cuda_about(char *buf, size_t size) {
     const cudaError_t status = cudaGetDeviceCount(&devices);
     print_version(runtime_text, sizeof runtime_text, runtime);
     print_version(driver_text, sizeof driver_text, driver);
+    char found[80], products[400];
     if (status == cudaSuccess)
-        snprintf(buf, size, "runtime %s, driver %s, %d device%s", runtime_text, driver_text, devices,
-                 devices == 1 ? "" : "s");
+        snprintf(found, sizeof found, "%d device%s", devices, devices == 1 ? "" : "s");
     else
-        snprintf(buf, size, "runtime %s, driver %s, no device (%s)", runtime_text, driver_text,
-                 why_none(status));
+        snprintf(found, sizeof found, "no device (%.60s)", why_none(status));
+    fpl_lt_about(products, sizeof products);
+    snprintf(buf, size, "runtime %s, driver %s, %s, products by %s", runtime_text, driver_text, found,
+             products);
     (void)cudaGetLastError();
 }
 

@@ -30,11 +30,14 @@ enum {
     FPL_CUDA_SCRATCH_SUMS,
     FPL_CUDA_SCRATCH_SCALES,
     FPL_CUDA_SCRATCH_SCALES_B,
+    FPL_CUDA_SCRATCH_TURNED_A, /* operands between their Hadamard transform and a narrow carrier */
+    FPL_CUDA_SCRATCH_TURNED_B,
     FPL_CUDA_SCRATCH_COUNT
 };
 
 struct fpl_cuda_parameters;   /* device copies of host arrays (device.cu) */
 struct fpl_cuda_weights_list; /* quantized weights kept between calls (weights.h) */
+struct fpl_cuda_lt;           /* cuBLASLt (cublaslt.h) */
 
 struct fpl_device {
     int number; /* of the device among those visible */
@@ -48,6 +51,8 @@ struct fpl_device {
     } scratch[FPL_CUDA_SCRATCH_COUNT];
     struct fpl_cuda_parameters *parameters;
     struct fpl_cuda_weights_list *weights;
+    struct fpl_cuda_lt *lt; /* NULL: products by own kernels */
+    unsigned products[3];   /* for records: how products of each role were made, bits of gemm.h */
 };
 
 static inline int fpl_cuda_failed(const struct fpl_device *dev) { return dev->error.code != FPL_OK; }

@@ -6,16 +6,19 @@
  *   wgrad     O  I  n   dy[k, i]    x[k, j]
  *
  * Operands are quantized in their own layout, transposed only as views, into scratch or, weights, into
- * the table of weights.h; operands that all replicas leave alone are read in place.  Then replicas
- * that sum alike are multiplied together: float32 chains by product.cu, emulated accumulators by
- * accumulate.cu, which also makes its own operands for block:S.
+ * the table of weights.h, as the narrowest carrier that holds both exactly; operands that all replicas leave
+ * alone are read in place.  Then replicas that sum alike are multiplied together: the fp32 accumulator by
+ * cuBLASLt, without the library by product.cu from float32, emulated accumulators by accumulate.cu,
+ * which also makes its own operands for block:S.
  */
+#include "cublaslt.h"
 #include "gemm.h"
 #include "operand.h"
 #include "operations.h"
 #include "product.h"
 #include "weights.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 __global__ void add_counts(int R, const int64_t *counts, int64_t *to) {
@@ -37,6 +40,10 @@ static int any_hadamard(int R, const struct fpl_operand *q) {
     return any;
 }
 
+static int turned_slot(int slot) {
+    return slot == FPL_CUDA_SCRATCH_A ? FPL_CUDA_SCRATCH_TURNED_A : FPL_CUDA_SCRATCH_TURNED_B;
+}
+
 const float *fpl_cuda_transformed(struct fpl_device *dev, int R, const struct fpl_cuda_source *s,
                                   float *room) {
     if (!any_hadamard(R, s->q)) return s->x;
@@ -44,11 +51,18 @@ const float *fpl_cuda_transformed(struct fpl_device *dev, int R, const struct fp
     return room;
 }
 
-/* Q(x) into `out`, which has x's size. */
-static void quantize_into(struct fpl_device *dev, int R, const struct fpl_cuda_source *s, float *out) {
+/* Q(x) into `out`, which holds x's elements as `carrier`.  A transform needs room in float32: `out` itself,
+ * or scratch. */
+static void quantize_into(struct fpl_device *dev, int R, const struct fpl_cuda_source *s, void *out,
+                          enum fpl_cuda_carrier carrier, int room_slot) {
     const struct fpl_cuda_view view = fpl_cuda_source_view(s);
-    const float *x = fpl_cuda_transformed(dev, R, s, out);
-    fpl_cuda_quantize_view(dev, R, &view, s->q, x, out, FPL_CARRIER_FP32, s->nonfinite);
+    const size_t bytes = (size_t)R * (size_t)(s->lines * s->width) * sizeof(float);
+    float *room = (float *)out;
+    if (any_hadamard(R, s->q) && fpl_cuda_carrier_bytes(carrier) != sizeof(float))
+        room = (float *)fpl_cuda_scratch(dev, room_slot, bytes);
+    if (room == NULL) return;
+    const float *x = fpl_cuda_transformed(dev, R, s, room);
+    fpl_cuda_quantize_view(dev, R, &view, s->q, x, out, carrier, s->nonfinite);
 }
 
 static int all_identity(int R, const struct fpl_operand *q) {
@@ -57,12 +71,13 @@ static int all_identity(int R, const struct fpl_operand *q) {
     return all;
 }
 
-static const float *quantized(struct fpl_device *dev, int R, int slot, const struct fpl_cuda_source *s) {
+static const float *quantized(struct fpl_device *dev, int R, int slot, const struct fpl_cuda_source *s,
+                              enum fpl_cuda_carrier carrier) {
     if (all_identity(R, s->q)) return s->x;
-    float *out =
-        (float *)fpl_cuda_scratch(dev, slot, (size_t)R * (size_t)(s->lines * s->width) * sizeof(float));
-    if (out != NULL) quantize_into(dev, R, s, out);
-    return out;
+    const size_t bytes = (size_t)R * (size_t)(s->lines * s->width) * fpl_cuda_carrier_bytes(carrier);
+    void *out = fpl_cuda_scratch(dev, slot, bytes);
+    if (out != NULL) quantize_into(dev, R, s, out, carrier, turned_slot(slot));
+    return (const float *)out;
 }
 
 /* The operands as a product of one step, but leaving no trace: a cached weight keeps its own. */
@@ -91,19 +106,21 @@ static void make_weights(struct fpl_device *dev, const struct fpl_gemm *g, const
     source.q = q;
     source.nonfinite = e->nonfinite;
     if (delayed) {
-        const float *x = fpl_cuda_transformed(dev, g->R, &source, e->values);
-        fpl_cuda_amax(dev, g->R, g->O * g->I, x, e->amax);
+        float *room = (float *)fpl_cuda_scratch(dev, FPL_CUDA_SCRATCH_TURNED_B,
+                                                (size_t)g->R * (size_t)(g->O * g->I) * sizeof(float));
+        const float *x = room != NULL ? fpl_cuda_transformed(dev, g->R, &source, room) : NULL;
+        if (x != NULL) fpl_cuda_amax(dev, g->R, g->O * g->I, x, e->amax);
     }
-    quantize_into(dev, g->R, &source, e->values);
+    quantize_into(dev, g->R, &source, e->values, e->carrier, FPL_CUDA_SCRATCH_TURNED_B);
     free(q);
     e->valid = !fpl_cuda_failed(dev);
 }
 
-static const float *weights(struct fpl_device *dev, const struct fpl_gemm *g,
-                            const struct fpl_cuda_source *w) {
+static const float *weights(struct fpl_device *dev, const struct fpl_gemm *g, const struct fpl_cuda_source *w,
+                            enum fpl_cuda_carrier carrier) {
     if (g->weights_version == 0 || all_identity(g->R, w->q))
-        return quantized(dev, g->R, FPL_CUDA_SCRATCH_B, w);
-    struct fpl_cuda_weights *e = fpl_cuda_weights_find(dev, g);
+        return quantized(dev, g->R, FPL_CUDA_SCRATCH_B, w, carrier);
+    struct fpl_cuda_weights *e = fpl_cuda_weights_find(dev, g, carrier);
     if (e == NULL) return NULL;
     if (!e->valid) make_weights(dev, g, w, e);
     fpl_cuda_observe(dev, g->R, 1, g->qb, e->amax);
@@ -151,6 +168,7 @@ struct fpl_cuda_product fpl_cuda_gemm_product(const struct fpl_gemm *g) {
     p.a_at.outer = p.M * p.K;
     p.b_at.outer = p.N * p.K;
     p.c_at.outer = p.M * p.N;
+    p.align = (g->O | g->I) & -(g->O | g->I);
     return p;
 }
 
@@ -162,21 +180,88 @@ static enum sum sum_of(const struct fpl_gemm *g, int r) {
     return g->accumulator[r].kind == FPL_ACC_FP32 ? CHAIN : EMULATED;
 }
 
-/* Replicas of one way of summing. */
-static void multiply(struct fpl_device *dev, const struct fpl_gemm *g, enum sum how) {
-    if (how == BLOCKS) {
+/* How a replica's product is made. */
+struct way {
+    enum sum sum;
+    int library; /* by cuBLASLt, from operands in `carrier` */
+    enum fpl_cuda_carrier carrier;
+};
+
+/* Algorithms are chosen for what the shape implies: models place tensors at multiples of `align`.  Other
+ * callers' odd addresses go to own kernels. */
+static int is_aligned(const struct fpl_gemm *g, const struct fpl_cuda_product *p) {
+    const int64_t bytes = p->align * (int64_t)sizeof(float);
+    const uintptr_t mask = (uintptr_t)(bytes < 16 ? bytes : 16) - 1;
+    return (((uintptr_t)g->a | (uintptr_t)g->b | (uintptr_t)g->out) & mask) == 0;
+}
+
+/* The narrowest carrier of both operands for which the library has an algorithm: of the plans and the shape
+ * alone, so that it is the same in every pack. */
+static struct way way_of(struct fpl_device *dev, const struct fpl_gemm *g, int r) {
+    struct way w = {sum_of(g, r), 0, FPL_CARRIER_FP32};
+    struct fpl_cuda_product p = fpl_cuda_gemm_product(g);
+    const int open = w.sum == CHAIN && dev->lt != NULL && is_aligned(g, &p);
+    for (int i = 0; open && !w.library && i < FPL_CARRIERS; i++) {
+        p.carrier = fpl_cuda_carrier_order[i];
+        if (!fpl_cuda_travels(&g->qa[r].plan, p.carrier) || !fpl_cuda_travels(&g->qb[r].plan, p.carrier))
+            continue;
+        w.library = fpl_cuda_lt_can(dev, &p);
+        if (w.library) w.carrier = p.carrier;
+    }
+    return w;
+}
+
+static int same_plans(const struct fpl_gemm *g, int r, int s) {
+    return memcmp(&g->qa[r].plan, &g->qa[s].plan, sizeof g->qa[r].plan) == 0 &&
+           memcmp(&g->qb[r].plan, &g->qb[s].plan, sizeof g->qb[r].plan) == 0;
+}
+
+static int same_way(const struct way *a, const struct way *b) {
+    return a->sum == b->sum && a->library == b->library && a->carrier == b->carrier;
+}
+
+/* Replicas that go one way. */
+static void multiply(struct fpl_device *dev, const struct fpl_gemm *g, const struct way *w) {
+    unsigned *used = &dev->products[g->role];
+    if (w->sum == BLOCKS) {
         fpl_cuda_accumulate_blocks(dev, g);
+        *used |= 1u << FPL_BY_EMULATION;
         return;
     }
     const struct fpl_cuda_source a = fpl_cuda_gemm_a(g), b = fpl_cuda_gemm_b(g);
     struct fpl_cuda_product p = fpl_cuda_gemm_product(g);
-    p.a = quantized(dev, g->R, FPL_CUDA_SCRATCH_A, &a);
-    p.b = g->role == FPL_WGRAD ? quantized(dev, g->R, FPL_CUDA_SCRATCH_B, &b) : weights(dev, g, &b);
+    p.carrier = w->carrier;
+    p.a = quantized(dev, g->R, FPL_CUDA_SCRATCH_A, &a, w->carrier);
+    p.b = g->role == FPL_WGRAD ? quantized(dev, g->R, FPL_CUDA_SCRATCH_B, &b, w->carrier)
+                               : weights(dev, g, &b, w->carrier);
     if (fpl_cuda_failed(dev)) return;
-    if (how == EMULATED)
+    if (w->sum == EMULATED) {
         fpl_cuda_accumulate(dev, g, &p);
-    else
+        *used |= 1u << FPL_BY_EMULATION;
+    } else if (w->library) {
+        fpl_cuda_lt_multiply(dev, &p);
+        *used |= 1u << w->carrier;
+    } else {
         fpl_cuda_multiply(dev, &p);
+        *used |= 1u << FPL_BY_OWN_FP32;
+    }
+}
+
+void fpl_cuda_gemm_describe(const struct fpl_device *dev, char *buf, size_t size) {
+    static const char *const roles[] = {"forward", "dgrad", "wgrad"};
+    size_t at = 0;
+    buf[0] = '\0';
+    for (int role = 0; role < 3; role++)
+        for (unsigned bit = 0, first = 1; bit <= FPL_BY_EMULATION; bit++) {
+            if (!(dev->products[role] >> bit & 1u) || at >= size) continue;
+            const char *name = bit < FPL_CARRIERS       ? fpl_cuda_carrier_names[bit]
+                               : bit == FPL_BY_OWN_FP32 ? "own-fp32"
+                                                        : "emulated";
+            const int n = first ? snprintf(buf + at, size - at, " %s=%s", roles[role], name)
+                                : snprintf(buf + at, size - at, "+%s", name);
+            at += n > 0 ? (size_t)n : 0;
+            first = 0;
+        }
 }
 
 void fpl_cuda_gemm(struct fpl_device *dev, const struct fpl_gemm *g) {
@@ -188,8 +273,12 @@ void fpl_cuda_gemm(struct fpl_device *dev, const struct fpl_gemm *g) {
         return;
     }
     for (int first = 0, end; first < g->R && !fpl_cuda_failed(dev); first = end) {
-        const enum sum how = sum_of(g, first);
-        for (end = first + 1; end < g->R && sum_of(g, end) == how;) end++;
+        const struct way w = way_of(dev, g, first);
+        for (end = first + 1; end < g->R && sum_of(g, end) == w.sum; end++) {
+            if (same_plans(g, end - 1, end)) continue;
+            const struct way next = way_of(dev, g, end);
+            if (!same_way(&w, &next)) break;
+        }
         const struct fpl_cuda_product p = fpl_cuda_gemm_product(g);
         struct fpl_gemm part = *g;
         part.R = end - first;
@@ -200,6 +289,6 @@ void fpl_cuda_gemm(struct fpl_device *dev, const struct fpl_gemm *g) {
         part.qb += first;
         if (part.accumulator != NULL) part.accumulator += first;
         if (part.nonfinite != NULL) part.nonfinite += first;
-        multiply(dev, &part, how);
+        multiply(dev, &part, &w);
     }
 }

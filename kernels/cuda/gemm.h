@@ -14,6 +14,11 @@ struct fpl_cuda_source {
     int64_t *nonfinite;          /* device [R] or NULL */
 };
 
+/* Bit c of fpl_device.products: carrier c by cuBLASLt.  Beyond the carriers: own kernels. */
+enum { FPL_BY_OWN_FP32 = FPL_CARRIERS, FPL_BY_EMULATION };
+/* " forward=bf16 dgrad=fp32+own wgrad=bf16": what has been used so far; "" before the first product. */
+void fpl_cuda_gemm_describe(const struct fpl_device *dev, char *buf, size_t size);
+
 struct fpl_cuda_source fpl_cuda_gemm_a(const struct fpl_gemm *g);
 struct fpl_cuda_source fpl_cuda_gemm_b(const struct fpl_gemm *g);
 struct fpl_cuda_product fpl_cuda_gemm_product(const struct fpl_gemm *g);

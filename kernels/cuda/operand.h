@@ -50,8 +50,12 @@ static inline int fpl_cuda_is_rare(const struct fpl_quantizer_plan *p) {
     return !p->identity && (p->zero_point || p->search);
 }
 
-/* The narrowest carrier that holds every value that the plan can give. */
-enum fpl_cuda_carrier fpl_cuda_carrier_of(const struct fpl_quantizer_plan *plan);
+/* 1 if the carrier holds every value that the plan can give (carrier.cu has the rule). */
+extern "C" int fpl_cuda_travels(const struct fpl_quantizer_plan *plan, enum fpl_cuda_carrier carrier);
+/* The narrowest such carrier: bf16, fp16, tf32, fp32 in this order. */
+extern "C" enum fpl_cuda_carrier fpl_cuda_carrier_of(const struct fpl_quantizer_plan *plan);
+extern const enum fpl_cuda_carrier fpl_cuda_carrier_order[FPL_CARRIERS];
+extern const char *const fpl_cuda_carrier_names[FPL_CARRIERS]; /* index: the carrier */
 
 /* Q(x) of R replicas, in x's own layout, as `carrier`; out may be x where that is float32.  nonfinite: device
  * [R] or NULL.  Equal, to the bit, to fpl_quantize_reference.  q: host [R]; the operands' `at` must agree in

@@ -5,12 +5,14 @@
  * for `batch` matrices: number z takes its operands at (z / inner) outer + (z mod inner) inner strides,
  * which says a pack (inner 1) and the heads of a pack (inner H) alike.
  *
- * Own kernels (product.cu): each element of C is one chain of fused multiply-adds in increasing k from
- * +0, or from the old value, as in the CPU backend: the same bits, whatever the tiles are.
+ * By cuBLASLt (cublaslt.h) from carriers, or by own kernels (product.cu): each element of C is one chain of
+ * fused multiply-adds in increasing k from +0, or from the old value, as in the CPU backend: the same bits,
+ * whatever the tiles are.
  */
 #ifndef FPL_CUDA_PRODUCT_H
 #define FPL_CUDA_PRODUCT_H
 
+#include "carrier.h"
 #include "device.h"
 
 /* What is known of a triangular operand or result; the chain passes over what is zero by meaning. */
@@ -27,13 +29,16 @@ struct fpl_cuda_matrices {
 
 struct fpl_cuda_product {
     int64_t M, N, K, batch, inner;
-    const float *a, *b;
+    const float *a, *b; /* or elements of `carrier` */
     float *c;
     struct fpl_cuda_matrices a_at, b_at, c_at; /* c_at.col is 1 */
     int accumulate;
     enum fpl_cuda_triangle triangle;
+    enum fpl_cuda_carrier carrier; /* of a and b; own kernels take fp32 */
+    int64_t align; /* a power of two that divides all strides and sizes of the layer, for cublaslt.h */
 };
 
+/* By own kernels; cublaslt.h has the other way. */
 void fpl_cuda_multiply(struct fpl_device *dev, const struct fpl_cuda_product *p);
 
 static inline int64_t fpl_cuda_smaller(int64_t a, int64_t b) { return a < b ? a : b; }

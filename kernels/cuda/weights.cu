@@ -59,17 +59,19 @@ static struct fpl_cuda_weights *entry_of(struct fpl_device *dev, const struct fp
     return e;
 }
 
-struct fpl_cuda_weights *fpl_cuda_weights_find(struct fpl_device *dev, const struct fpl_gemm *g) {
-    const size_t bytes = (size_t)g->R * (size_t)(g->O * g->I) * sizeof(float);
+struct fpl_cuda_weights *fpl_cuda_weights_find(struct fpl_device *dev, const struct fpl_gemm *g,
+                                               enum fpl_cuda_carrier carrier) {
+    const size_t bytes = (size_t)g->R * (size_t)(g->O * g->I) * fpl_cuda_carrier_bytes(carrier);
     struct fpl_cuda_weights *e = entry_of(dev, g);
     if (e == NULL || fpl_cuda_failed(dev)) return NULL;
-    if (holds(e, g)) return e;
+    if (e->carrier == carrier && holds(e, g)) return e;
     e->valid = 0;
     if (e->bytes < bytes) {
         (void)fpl_cuda_ok(dev, cudaFree(e->values), "releasing quantized weights");
         e->values = (float *)fpl_cuda_alloc(dev, bytes);
         e->bytes = e->values != NULL ? bytes : 0;
     }
+    e->carrier = carrier;
     e->rows = g->O;
     e->cols = g->I;
     e->version = g->weights_version;

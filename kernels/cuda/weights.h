@@ -9,6 +9,7 @@
 #ifndef FPL_CUDA_WEIGHTS_H
 #define FPL_CUDA_WEIGHTS_H
 
+#include "carrier.h"
 #include "device.h"
 
 struct fpl_cuda_weights {
@@ -18,7 +19,8 @@ struct fpl_cuda_weights {
     uint64_t version;
     struct fpl_operand *operands; /* host [R] */
     int valid;
-    float *values; /* device [R, rows, cols] */
+    enum fpl_cuda_carrier carrier; /* of values */
+    float *values;                 /* device [R, rows, cols], elements of `carrier` */
     size_t bytes;
     int64_t *nonfinite; /* device [R] */
     unsigned *amax;     /* device [R]: bits; of operands with delayed scaling */
@@ -26,7 +28,8 @@ struct fpl_cuda_weights {
 
 /* The entry for this weight, its memory ready; `valid` says whether it holds the values.  NULL keeps an
  * error. */
-struct fpl_cuda_weights *fpl_cuda_weights_find(struct fpl_device *dev, const struct fpl_gemm *g);
+struct fpl_cuda_weights *fpl_cuda_weights_find(struct fpl_device *dev, const struct fpl_gemm *g,
+                                               enum fpl_cuda_carrier carrier);
 
 /* Everything made from [from, from + bytes) is stale; bytes 0: from the allocation at `from`. */
 void fpl_cuda_weights_forget(struct fpl_device *dev, const void *from, size_t bytes);

@@ -53,6 +53,10 @@ if grep -q '^backends:.* cuda' version.txt; then
     # planning needs no device
     "$FPLAW" study s.yaml --dry-run --device cuda >out.txt 2>err.txt || fail "dry run: $(cat err.txt)"
     grep -q '1 runs, 0 done, 1 to run' out.txt || fail "dry run: $(cat out.txt)"
+    # the products' library is chosen by name, and its absence is told
+    FPLAW_CUBLASLT=none "$FPLAW" --version | grep -q 'products by own kernels (FPLAW_CUBLASLT=none)' || fail 'none'
+    FPLAW_CUBLASLT=/no/such.so "$FPLAW" --version | grep -q 'products by own kernels (/no/such.so: ' || fail 'no such'
+    "$FPLAW" --version | grep -qE 'products by (cuBLASLt [0-9]+\.[0-9]+\.[0-9]+ \(|own kernels \()' || fail 'products'
     # nothing of the driver or of the C++ library is wanted before a device is asked for
     if ldd "$FPLAW" 2>/dev/null | grep -E 'libcuda|libcudart|libcublas|libstdc'; then fail 'a CUDA library is linked'; fi
 else

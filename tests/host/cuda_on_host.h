@@ -267,6 +267,9 @@ static inline void fpl_host_start(const char *name, void (*kernel)(P...), dim3 g
 #define FPL_LAUNCH(kernel, grid, block, shared, stream, ...)                                                 \
     fpl_host_start(#kernel, kernel, grid, block, shared, stream, __VA_ARGS__)
 
+/* cuBLASLt's calls by name, served by tests/host/cublaslt.cc; NULL: the library has no such call. */
+void *fpl_host_cublaslt(const char *name);
+
 /* Where fpl_host_fail jumps instead of ending the program; for tests of this header itself. */
 void fpl_host_on_failure(void (*handler)(const char *message));
 

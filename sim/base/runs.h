@@ -44,6 +44,7 @@ struct fpl_runs {
     struct fpl_run *run;
     char source[512]; /* path as given */
     char hash[33];    /* XXH128 of the file, or of the exported table of a store */
+    char where[1024]; /* what fpl_runs_where kept, joined by "and"; "": everything */
     int lacks_status; /* a CSV without a `status` column: every row reads as ok, judged by its loss */
 };
 

@@ -113,8 +113,8 @@ static enum fpl_code split_mapping(const char *mapping, char *name, size_t name_
     double x = 0.0;
     if (fpl_number_parse(trim(star + 1), &x, &ignored) != FPL_OK || !isfinite(x) || x == 0.0)
         return fpl_fail(err, FPL_INVALID,
-                        "--columns: '%s': found '%s' after '*', expected a finite number (2048, 1e6, 1M)", mapping,
-                        star + 1);
+                        "--columns: '%s': found '%s' after '*', expected a finite number (2048, 1e6, 1M)",
+                        mapping, star + 1);
     *factor = x;
     *star = '\0';
     char *trimmed = trim(column);

@@ -269,6 +269,9 @@ enum fpl_code fpl_runs_where(struct fpl_runs *runs, const char *expression, stru
         for (size_t i = 0; i < runs->count; i++)
             if (match[i]) runs->run[kept++] = runs->run[i];
         runs->count = kept;
+        const size_t used = strlen(runs->where);
+        snprintf(runs->where + used, sizeof runs->where - used, "%s(%s)", used > 0 ? " and " : "",
+                 expression);
     }
     free(match);
     return code;

@@ -1,4 +1,4 @@
-/* cli_report.c - `fplaw report DIR|FIT.json... --out report.html`. */
+/* cli_report.c - `fplaw report DIR|RUNS.csv|FIT.json... --out report.html`. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -8,11 +8,14 @@
 struct arguments {
     const char *inputs[64];
     int count;
-    const char *out, *figures;
+    const char *out, *figures, *columns[65];
+    int column_count;
 };
 
 static const struct argp_option options[] = {
     {"out", 'o', "FILE.html", 0, "where the report is written (- for standard output)", 0},
+    {"columns", 'c', "NAME=COLUMN[*NUMBER]", 0,
+     "read NAME of a CSV from another column, times a number; may be repeated", 0},
     {"figures", 'f', "DIR", 0, "also write each figure there as SVG", 0},
     {NULL, 0, NULL, 0, NULL, 0},
 };
@@ -22,6 +25,10 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     switch (key) {
     case 'o':
         a->out = arg;
+        return 0;
+    case 'c':
+        if (a->column_count == (int)(sizeof a->columns / sizeof *a->columns) - 1) return EINVAL;
+        a->columns[a->column_count++] = arg;
         return 0;
     case 'f':
         a->figures = arg;
@@ -39,8 +46,8 @@ int fpl_cmd_report(int argc, char **argv) {
     static const struct argp argp = {
         options,
         parse,
-        "STUDY|FIT.json... --out FILE.html",
-        "Draw studies and fits as one self-contained HTML file.\v"
+        "STUDY|RUNS.csv|FIT.json... --out FILE.html",
+        "Draw studies, tables of runs and fits as one self-contained HTML file.\v"
         "A study directory's own fit*.json files are shown unless FIT.json files are named.",
         NULL,
         NULL,
@@ -58,7 +65,7 @@ int fpl_cmd_report(int argc, char **argv) {
     }
     char version[160];
     snprintf(version, sizeof version, "%s (revision %s)", fpl_cli_version, fpl_cli_revision);
-    const struct fpl_report_options o = {a.inputs, a.count, a.out, version, a.figures};
+    const struct fpl_report_options o = {a.inputs, a.count, a.out, version, a.columns, a.figures};
     if (fpl_report_write(&o, &err) != FPL_OK) return fpl_cli_fail(&err);
     return 0;
 }

@@ -84,6 +84,8 @@ void fpl_fit_summarize(const struct fpl_fit *fit, struct fpl_fit_summary *out) {
     memcpy(out->range, fit->range, sizeof out->range);
 }
 
+const char *fpl_fit_where(const struct fpl_fit *fit) { return fit->where; }
+
 const char *fpl_fit_recipe(const struct fpl_fit *fit) { return fit->recipe; }
 
 double fpl_fit_run_noise(const struct fpl_fit *fit) {

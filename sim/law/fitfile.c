@@ -180,6 +180,7 @@ char *fpl_fits_to_json_by(struct fpl_fit *const *fits, size_t count, const struc
     for (size_t i = 0; i < count; i++) json_array_append_new(laws, one_law(fits[i]));
     json_object_set_new(data, "path", text(runs->source));
     json_object_set_new(data, "xxh128", text(runs->hash));
+    if (runs->where[0] != '\0') json_object_set_new(data, "where", text(runs->where));
     json_object_set_new(program, "version", text(version));
     json_object_set_new(program, "revision", text(revision));
     json_object_set_new(root, "schema", json_string("fplaw-fit/1"));

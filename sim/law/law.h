@@ -97,6 +97,7 @@ int fpl_law_takes_schedule(const struct fpl_law *law);
 void fpl_law_describe(const struct fpl_law *law, char *text, size_t size);
 /* Granularity of the scales that the law is made for ("row", "tensor"); "": it takes blocks, or any. */
 const char *fpl_law_scaling(const struct fpl_law *law);
+int fpl_law_of_optima(const struct fpl_law *law); /* fitted to the learning rate and batch of the best runs */
 /* What the law is about: "loss", "delta" (rise of the loss) or "lr". */
 const char *fpl_law_target(const struct fpl_law *law);
 
@@ -177,6 +178,8 @@ const char *fpl_fit_finding(const struct fpl_fit *fit, size_t i);
 /* Recipe of the first quantized run of the fit; the others compute in its manner, in other formats and
  * blocks (manner.c).  "": not known, or nothing is quantized. */
 const char *fpl_fit_recipe(const struct fpl_fit *fit);
+/* The condition that chose the table's runs before the fit did (--where); "": none, or not known. */
+const char *fpl_fit_where(const struct fpl_fit *fit);
 /* The noise of one run around the law, seed and misfit: the larger of the residuals' robust scale, their
  * root mean square and the held-out error, of ln loss.  0: not known (published constants). */
 double fpl_fit_run_noise(const struct fpl_fit *fit);
@@ -233,6 +236,14 @@ enum fpl_code fpl_fit_predict(const struct fpl_fit *fit, const struct fpl_point_
                               struct fpl_answer *out, struct fpl_error *err);
 /* The loss alone, without intervals (loss.c); NaN lr or batch_tokens: at the fit's optimum. */
 double fpl_fit_loss(const struct fpl_fit *fit, const struct fpl_point_at *at);
+/* What a law is fitted to, or (FPL_VAR_LR, FPL_VAR_BATCH) its optimum, at any question and without
+ * intervals; which: FPL_VARIABLES for the target (fpl_law_target).  NaN where the law does not say it. */
+double fpl_fit_tell(const struct fpl_fit *fit, const struct fpl_question *question, enum fpl_variable which);
+/* The target of every run of a table; a rise of the loss is taken over unquantized twins where the table has
+ * no column of its own.  Malloced, NaN: none; NULL: out of memory. */
+double *fpl_law_targets(const struct fpl_law *law, const struct fpl_runs *runs);
+/* Can the fit speak of this run: it is not left out, and not of another manner (manner.c)? */
+int fpl_fit_describes(const struct fpl_fit *fit, const struct fpl_run *run);
 /* Does the fit make something of a number format? */
 int fpl_fit_knows_formats(const struct fpl_fit *fit);
 

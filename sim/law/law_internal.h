@@ -390,6 +390,7 @@ struct fpl_fit {
     size_t held_out_runs;
     double N[2], D[2];
     double range[FPL_VARIABLES][2];  /* 0: not known */
+    char where[1024];                /* of the table; read from a file only */
     char recipe[FPL_RECIPE_LONGEST]; /* of the first quantized run; "": not known */
     size_t used;
     struct fpl_left_list left;

@@ -83,7 +83,7 @@ static double rise_over_twins(const struct fpl_runs *runs, size_t i) {
 }
 
 /* What the law is fitted to, per run.  A table without rises of the loss gets them from twins. */
-static double *targets_of(const struct fpl_law *law, const struct fpl_runs *runs) {
+double *fpl_law_targets(const struct fpl_law *law, const struct fpl_runs *runs) {
     double *target = malloc((runs->count + 1) * sizeof *target);
     size_t known = 0;
     if (target == NULL) return NULL;
@@ -398,7 +398,7 @@ enum fpl_code fpl_rows_select(const struct fpl_law *law, const struct fpl_runs *
     problem->law = law;
     problem->threads = threads;
     struct fpl_left_out *why = calloc(runs->count + 1, sizeof *why);
-    double *target = targets_of(law, runs);
+    double *target = fpl_law_targets(law, runs);
     enum fpl_code code = why != NULL && target != NULL
                              ? check_columns(law, runs, target, err)
                              : fpl_fail(err, FPL_SYSTEM, "out of memory for %zu runs", runs->count);

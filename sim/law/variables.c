@@ -201,6 +201,8 @@ void fpl_law_describe(const struct fpl_law *law, char *text, size_t size) {
         snprintf(text + used, size - used, "]");
 }
 
+int fpl_law_of_optima(const struct fpl_law *law) { return (law->use & FPL_OPTIMA) != 0; }
+
 const char *fpl_law_scaling(const struct fpl_law *law) { return law->scaling != NULL ? law->scaling : ""; }
 
 const char *fpl_law_target(const struct fpl_law *law) {

@@ -10,10 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { LABEL_MOST = 48 };
+
 int fpl_run_usable(const struct fpl_run *r) { return r->status == FPL_RUN_OK && isfinite(r->loss); }
 
-static double ask_loss(const struct fpl_fit *fit, double N, double D, double lr, double batch, double E,
-                       double M, double block) {
+double fpl_figure_loss_at(const struct fpl_fit *fit, double N, double D, double lr, double batch, double E,
+                          double M, double block) {
     if (fit == NULL) return (double)NAN;
     const struct fpl_point_at at = {
         .N = N, .D = D, .lr = lr, .batch_tokens = batch, .E = E, .M = M, .block = block};
@@ -21,11 +23,11 @@ static double ask_loss(const struct fpl_fit *fit, double N, double D, double lr,
 }
 
 double fpl_run_fitted(const struct fpl_fit *fit, const struct fpl_run *r) {
-    return ask_loss(fit, r->N, r->D, r->lr, r->batch_tokens, r->E, r->M, r->block);
+    return fpl_figure_loss_at(fit, r->N, r->D, r->lr, r->batch_tokens, r->E, r->M, r->block);
 }
 
 double fpl_run_fitted_high_precision(const struct fpl_fit *fit, const struct fpl_run *r) {
-    return ask_loss(fit, r->N, r->D, r->lr, r->batch_tokens, (double)NAN, (double)NAN, (double)NAN);
+    return fpl_figure_loss_at(fit, r->N, r->D, r->lr, r->batch_tokens, (double)NAN, (double)NAN, (double)NAN);
 }
 
 /* ---- sorted distinct values of a column -------------------------------------------------- */
@@ -38,7 +40,7 @@ static int compare_doubles(const void *a, const void *b) {
 static double column_N(const struct fpl_run *r) { return r->N; }
 static double column_D(const struct fpl_run *r) { return r->D; }
 
-static int is_high_precision(const struct fpl_run *r) { return strcmp(r->recipe, "fp32") == 0; }
+int fpl_run_is_reference(const struct fpl_run *r) { return strcmp(r->recipe, "fp32") == 0; }
 
 /* Distinct values of usable fp32 runs; malloced, NULL without memory. Values within 2 % count
  * as one (D is rounded to whole steps). */
@@ -49,16 +51,17 @@ static double *distinct(const struct fpl_runs *runs, double (*column)(const stru
     if (v == NULL) return NULL;
     size_t n = 0;
     for (size_t i = 0; i < runs->count; i++)
-        if (fpl_run_usable(&runs->run[i]) && is_high_precision(&runs->run[i])) v[n++] = column(&runs->run[i]);
+        if (fpl_run_usable(&runs->run[i]) && fpl_run_is_reference(&runs->run[i]))
+            v[n++] = column(&runs->run[i]);
     qsort(v, n, sizeof *v, compare_doubles);
     for (size_t i = 0; i < n; i++)
         if (*count == 0 || v[i] > 1.02 * v[*count - 1]) v[(*count)++] = v[i];
     return v;
 }
 
-static int near(double a, double b) { return a >= 0.98 * b && a <= 1.02 * b; }
+int fpl_figure_near(double a, double b) { return a >= 0.98 * b && a <= 1.02 * b; }
 
-static void si(char buf[24], double v) {
+void fpl_figure_si(char buf[24], double v) {
     /* 999,936 tokens are 1M, not 1e+03k */
     if (v >= 0.9995e9)
         snprintf(buf, 24, "%.3gG", v / 1e9);
@@ -70,9 +73,9 @@ static void si(char buf[24], double v) {
         snprintf(buf, 24, "%.3g", v);
 }
 
-static enum fpl_code finish(struct fpl_text *t, const char *name, const char *alt, const char *caption,
-                            int width, int height, struct fpl_text *script, const char *figures,
-                            struct fpl_error *err) {
+enum fpl_code fpl_figure_finish(struct fpl_text *t, const char *name, const char *alt, const char *caption,
+                                int width, int height, struct fpl_text *script, const char *figures,
+                                struct fpl_error *err) {
     enum fpl_code code = FPL_OK;
     fpl_text_add(t, "<figure>\n");
     if (script->failed)
@@ -90,8 +93,8 @@ static enum fpl_code finish(struct fpl_text *t, const char *name, const char *al
 static int is_best(const struct fpl_runs *runs, const struct fpl_run *r) {
     for (size_t i = 0; i < runs->count; i++) {
         const struct fpl_run *o = &runs->run[i];
-        if (fpl_run_usable(o) && is_high_precision(o) && near(o->N, r->N) && near(o->D, r->D) &&
-            o->loss < r->loss)
+        if (fpl_run_usable(o) && fpl_run_is_reference(o) && fpl_figure_near(o->N, r->N) &&
+            fpl_figure_near(o->D, r->D) && o->loss < r->loss)
             return 0;
     }
     return 1;
@@ -105,7 +108,7 @@ static void loss_group(struct fpl_text *s, const struct fpl_figure_input *in, in
     for (size_t i = 0; i < in->runs->count; i++) {
         const struct fpl_run *r = &in->runs->run[i];
         const double own = along_D ? r->N : r->D, x = along_D ? r->D : r->N;
-        if (!fpl_run_usable(r) || !is_high_precision(r) || !near(own, value)) continue;
+        if (!fpl_run_usable(r) || !fpl_run_is_reference(r) || !fpl_figure_near(own, value)) continue;
         /* the best run of an (N, D) is drawn large: it is what the curve describes */
         fpl_text_add(s, "%.17g %.17g %g\n", x, r->loss, is_best(in->runs, r) ? 1.0 : 0.35);
         if (x < lo) lo = x;
@@ -114,10 +117,10 @@ static void loss_group(struct fpl_text *s, const struct fpl_figure_input *in, in
     fpl_text_add(s, "EOD\n$c%zu << EOD\n", g);
     for (int i = 0; i <= 40 && hi > 0.0; i++) {
         const double x = lo / 1.3 * pow(hi / lo * 1.69, i / 40.0);
-        const double y = along_D ? ask_loss(in->curve, value, x, (double)NAN, (double)NAN, (double)NAN,
-                                            (double)NAN, (double)NAN)
-                                 : ask_loss(in->curve, x, value, (double)NAN, (double)NAN, (double)NAN,
-                                            (double)NAN, (double)NAN);
+        const double y = along_D ? fpl_figure_loss_at(in->curve, value, x, (double)NAN, (double)NAN,
+                                                      (double)NAN, (double)NAN, (double)NAN)
+                                 : fpl_figure_loss_at(in->curve, x, value, (double)NAN, (double)NAN,
+                                                      (double)NAN, (double)NAN, (double)NAN);
         if (isfinite(y)) fpl_text_add(s, "%.17g %.17g\n", x, y);
     }
     fpl_text_add(s, "EOD\n");
@@ -138,7 +141,7 @@ static enum fpl_code loss_along(struct fpl_text *t, const struct fpl_figure_inpu
     fpl_text_add(&s, "plot ");
     for (size_t g = 0; g < count; g++) {
         char label[24];
-        si(label, value[g]);
+        fpl_figure_si(label, value[g]);
         if (in->curve != NULL) fpl_text_add(&s, "$c%zu using 1:2 with lines lt %zu notitle, ", g, g + 1);
         fpl_text_add(&s, "$p%zu using 1:2:3 with points lt %zu ps variable title '%s = %s'%s", g, g + 1,
                      along_D ? "N" : "D", label, g + 1 < count || isfinite(in->floor) ? ", " : "");
@@ -151,12 +154,12 @@ static enum fpl_code loss_along(struct fpl_text *t, const struct fpl_figure_inpu
         fpl_text_free(&s);
         return FPL_OK;
     }
-    return finish(t, along_D ? "loss-D" : "loss-N",
-                  along_D ? "Loss against tokens" : "Loss against parameters",
-                  "Every fp32 run, the best of each size and amount of data large; the curve is the fit at "
-                  "its own best "
-                  "learning rate and batch.",
-                  560, 400, &s, in->figures, err);
+    return fpl_figure_finish(
+        t, along_D ? "loss-D" : "loss-N", along_D ? "Loss against tokens" : "Loss against parameters",
+        "Every fp32 run, the best of each size and amount of data large; the curve is the fit at "
+        "its own best "
+        "learning rate and batch.",
+        560, 400, &s, in->figures, err);
 }
 
 enum fpl_code fpl_figure_loss(struct fpl_text *t, const struct fpl_figure_input *in, struct fpl_error *err) {
@@ -166,9 +169,18 @@ enum fpl_code fpl_figure_loss(struct fpl_text *t, const struct fpl_figure_input 
 
 /* ---- ranking ------------------------------------------------------------------------------- */
 
+/* A recipe as a tick: long ones are cut, and what would end gnuplot's text is left out. */
+static void label_of(const char *recipe, char out[LABEL_MOST + 4]) {
+    size_t n = 0;
+    for (; *recipe != '\0' && n < LABEL_MOST; recipe++)
+        if (*recipe != '"' && *recipe != '\\' && *recipe != '\'') out[n++] = *recipe;
+    memcpy(out + n, *recipe != '\0' ? "..." : "", *recipe != '\0' ? 4 : 1);
+}
+
 enum fpl_code fpl_figure_ranking(struct fpl_text *t, const struct fpl_figure_input *in,
                                  struct fpl_error *err) {
     struct fpl_text s = {0};
+    char base[LABEL_MOST + 4];
     size_t n = 0;
     const char *reference = "";
     fpl_text_add(&s, "$r << EOD\n");
@@ -176,25 +188,29 @@ enum fpl_code fpl_figure_ranking(struct fpl_text *t, const struct fpl_figure_inp
         const struct fpl_rank_row *row = &in->ranking->row[i];
         if (row->is_reference) reference = row->recipe;
         if (!isfinite(row->gap) || row->is_reference) continue;
+        char label[LABEL_MOST + 4];
+        label_of(row->recipe, label);
         fpl_text_add(&s, "%zu %.17g %.17g %.17g \"%s\"\n", n++, row->gap,
-                     isfinite(row->lo) ? row->lo : row->gap, isfinite(row->hi) ? row->hi : row->gap,
-                     row->recipe);
+                     isfinite(row->lo) ? row->lo : row->gap, isfinite(row->hi) ? row->hi : row->gap, label);
     }
+    label_of(reference, base);
     fpl_text_add(
         &s,
-        "EOD\nset yrange [%g:-0.7] \nset xlabel 'loss minus that of %s in the same cell, nats per token'\n"
+        "EOD\nset ytics noenhanced\nset xlabel noenhanced\nset yrange [%g:-0.7] \nset xlabel 'loss minus "
+        "that of %s in the same cell, nats per token'\n"
         "unset key\nset xzeroaxis\nset arrow from 0, graph 0 to 0, graph 1 nohead lc rgb '#4b5560' dt 2\n"
         "plot $r using 2:1:3:4:ytic(5) with xerrorbars lt 1 ps 1\n",
-        (double)n - 0.3, reference);
+        (double)n - 0.3, base);
     if (n == 0) {
         fpl_text_free(&s);
         return FPL_OK;
     }
     const int height = 120 + 26 * (int)(n < 40 ? n : 40);
-    return finish(t, "ranking", "Paired loss gaps of the recipes",
-                  "Mean gap over cells that agree in size, data, learning rate, batch and seed, with its 95 "
-                  "% interval.",
-                  760, height, &s, in->figures, err);
+    return fpl_figure_finish(
+        t, "ranking", "Paired loss gaps of the recipes",
+        "Mean gap over cells that agree in size, data, learning rate, batch and seed, with its 95 "
+        "% interval.",
+        760, height, &s, in->figures, err);
 }
 
 /* ---- the gap by exponent, mantissa, block ---------------------------------------------------- */
@@ -209,7 +225,7 @@ static size_t gap_groups(const struct fpl_figure_input *in, struct gap_group *gr
     size_t count = 0;
     for (size_t i = 0; i < in->runs->count; i++) {
         const struct fpl_run *r = &in->runs->run[i];
-        if (!fpl_run_usable(r) || !isfinite(r->E) || !isfinite(r->block)) continue;
+        if (!fpl_run_usable(r) || !isfinite(r->E) || !isfinite(r->block) || !in->described[i]) continue;
         const double base = fpl_run_fitted_high_precision(in->curve, r), whole = fpl_run_fitted(in->curve, r);
         if (!isfinite(base) || !isfinite(whole)) continue;
         size_t g = 0;
@@ -300,103 +316,12 @@ enum fpl_code fpl_figure_gaps(struct fpl_text *t, const struct fpl_figure_input 
     fpl_text_add(&s, "set multiplot layout 1,3\nset ylabel 'gap, nats per token'\nset xzeroaxis\n");
     for (int axis = 0; axis < 3; axis++) gap_panel(&s, group, count, axis);
     fpl_text_add(&s, "unset multiplot\n");
-    return finish(t, "gaps", "Gap by exponent bits, mantissa bits and block",
-                  "Points: mean over runs of the loss minus the fit's loss without quantization at the same "
-                  "N, D, learning "
-                  "rate and batch, with one standard error; lines: the fit's penalty at the same runs.",
-                  1000, 360, &s, in->figures, err);
-}
-
-/* ---- bowls --------------------------------------------------------------------------------- */
-
-/* One (N, D) cell: contours of the fit at +0.25, 1, 3, 10 % and its runs coloured by excess. */
-static void bowl_panel(struct fpl_text *s, const struct fpl_figure_input *in, double N, double D,
-                       size_t cell) {
-    const struct fpl_point_at at = {N, D, (double)NAN, (double)NAN, (double)NAN, (double)NAN, (double)NAN};
-    struct fpl_answer best;
-    struct fpl_error ignored = {FPL_OK, ""};
-    if (fpl_fit_predict(in->bowl, &at, &best, &ignored) != FPL_OK || !(best.lr.value > 0.0) ||
-        !(best.batch_tokens.value > 0.0))
-        return;
-    const double u0 = log2(best.lr.value), v0 = log2(best.batch_tokens.value);
-    double ulo = u0 - 2.5, uhi = u0 + 2.5, vlo = v0 - 2.5, vhi = v0 + 2.5;
-    fpl_text_add(s, "$q%zu << EOD\n", cell);
-    for (size_t i = 0; i < in->runs->count; i++) {
-        const struct fpl_run *r = &in->runs->run[i];
-        if (!fpl_run_usable(r) || !is_high_precision(r) || !near(r->N, N) || !near(r->D, D)) continue;
-        const double u = log2(r->lr), v = log2(r->batch_tokens);
-        fpl_text_add(s, "%.17g %.17g %.17g\n", r->lr, r->batch_tokens,
-                     100.0 * (r->loss / best.loss.value - 1.0));
-        ulo = fmin(ulo, u - 0.5), uhi = fmax(uhi, u + 0.5), vlo = fmin(vlo, v - 0.5),
-        vhi = fmax(vhi, v + 0.5);
-    }
-    fpl_text_add(s, "EOD\n$z%zu << EOD\n", cell);
-    for (int i = 0; i <= 36; i++) {
-        for (int j = 0; j <= 36; j++) {
-            const double lr = exp2(ulo + (uhi - ulo) * i / 36.0), batch = exp2(vlo + (vhi - vlo) * j / 36.0);
-            const double l = ask_loss(in->bowl, N, D, lr, batch, (double)NAN, (double)NAN, (double)NAN);
-            fpl_text_add(s, "%.9g %.9g %.9g\n", lr, batch, 100.0 * (l / best.loss.value - 1.0));
-        }
-        fpl_text_add(s, "\n");
-    }
-    char n[24], d[24];
-    si(n, N);
-    si(d, D);
-    fpl_text_add(
-        s,
-        "EOD\nset contour base\nset cntrparam levels discrete 0.25,1,3,10\nunset surface\nset table $k%zu\n"
-        "splot $z%zu using 1:2:3\nunset table\nset title 'N = %s, D = %s'\n"
-        "plot $k%zu using 1:2 with lines lc rgb '#9aa5b1' lw 1 notitle, "
-        "$q%zu using 1:2:3 with points pt 7 ps 0.8 palette notitle, "
-        "'-' using 1:2 with points pt 2 ps 1.4 lw 2 lc rgb '#d55e00' notitle\n%.17g %.17g\ne\n",
-        cell, cell, n, d, cell, cell, best.lr.value, best.batch_tokens.value);
-}
-
-enum fpl_code fpl_figure_bowls(struct fpl_text *t, const struct fpl_figure_input *in, struct fpl_error *err) {
-    if (in->bowl == NULL) return FPL_OK;
-    struct {
-        double N, D;
-        size_t n;
-    } cell[512];
-    size_t count = 0;
-    for (size_t i = 0; i < in->runs->count; i++) {
-        const struct fpl_run *r = &in->runs->run[i];
-        if (!fpl_run_usable(r) || !is_high_precision(r)) continue;
-        size_t c = 0;
-        while (c < count && !(near(r->N, cell[c].N) && near(r->D, cell[c].D))) c++;
-        if (c == count && count == 512) continue;
-        if (c == count) cell[count].N = r->N, cell[count].D = r->D, cell[count++].n = 0;
-        cell[c].n++;
-    }
-    /* the nine cells with most runs, in order of appearance among equals */
-    for (size_t i = 0; i < count; i++)
-        for (size_t j = i + 1; j < count; j++)
-            if (cell[j].n > cell[i].n ||
-                (cell[j].n == cell[i].n && cell[j].N * 1e3 + cell[j].D < cell[i].N * 1e3 + cell[i].D)) {
-                const double N = cell[i].N, D = cell[i].D;
-                const size_t n = cell[i].n;
-                cell[i] = cell[j];
-                cell[j].N = N, cell[j].D = D, cell[j].n = n;
-            }
-    while (count > 0 && cell[count - 1].n < 3) count--;
-    if (count == 0) return FPL_OK;
-    if (count > 9) count = 9;
-    const int rows = (int)(count + 2) / 3;
-    struct fpl_text s = {0};
-    fpl_text_add(
-        &s,
-        "set multiplot layout %d,3\nset logscale xy\nset format x '%%.0e'\nset xlabel 'peak learning rate'\n"
-        "set ylabel 'batch, tokens'\nset palette defined (0 '#0072b2', 1 '#56b4e9', 3 '#e69f00', 10 "
-        "'#d55e00')\n"
-        "set cbrange [0:10]\nunset colorbox\nset xtics rotate by -35 font ',11'\n",
-        rows);
-    for (size_t c = 0; c < count; c++) bowl_panel(&s, in, cell[c].N, cell[c].D, c);
-    fpl_text_add(&s, "unset multiplot\n");
-    return finish(t, "bowls", "Learning rate and batch landscapes",
-                  "fp32 runs of the cells with most runs, coloured by their loss above the fit's optimum "
-                  "(blue 0 to red 10 %); "
-                  "grey: the fitted bowl at 0.25, 1, 3 and 10 %; cross: the optimum.",
-                  1000, 40 + 300 * rows, &s, in->figures, err);
+    return fpl_figure_finish(
+        t, "gaps", "Gap by exponent bits, mantissa bits and block",
+        "Points: mean over runs of the loss minus the fit's loss without quantization at the same "
+        "N, D, learning "
+        "rate and batch, with one standard error; lines: the fit's penalty at the same runs.",
+        1000, 360, &s, in->figures, err);
 }
 
 /* ---- residuals ------------------------------------------------------------------------------ */
@@ -410,7 +335,8 @@ enum fpl_code fpl_figure_residuals(struct fpl_text *t, const struct fpl_figure_i
         fpl_text_add(&s, "$e%d << EOD\n", quantized);
         for (size_t i = 0; i < in->runs->count; i++) {
             const struct fpl_run *r = &in->runs->run[i];
-            const double fitted = fpl_run_usable(r) ? fpl_run_fitted(in->curve, r) : (double)NAN;
+            const double fitted =
+                fpl_run_usable(r) && in->described[i] ? fpl_run_fitted(in->curve, r) : (double)NAN;
             if (!isfinite(fitted) || isfinite(r->E) != quantized) continue;
             fpl_text_add(&s, "%.17g %.17g\n", fitted, 100.0 * log(r->loss / fitted));
             n++;
@@ -426,6 +352,7 @@ enum fpl_code fpl_figure_residuals(struct fpl_text *t, const struct fpl_figure_i
         fpl_text_free(&s);
         return FPL_OK;
     }
-    return finish(t, "residuals", "Residuals of the fit",
-                  "Log residuals of every run that the fit can describe.", 640, 380, &s, in->figures, err);
+    return fpl_figure_finish(t, "residuals", "Residuals of the fit",
+                             "Log residuals of every run that the fit can describe.", 640, 380, &s,
+                             in->figures, err);
 }

@@ -17,7 +17,8 @@ double fpl_student_95(size_t dof) {
     if (dof <= sizeof table / sizeof *table) return table[dof - 1];
     /* Cornish-Fisher to the second order beyond the table: error below 0.0001 */
     const double z = 1.959963985, v = (double)dof;
-    return z + (z * z * z + z) / (4.0 * v) + (5.0 * z * z * z * z * z + 16.0 * z * z * z + 3.0 * z) / (96.0 * v * v);
+    return z + (z * z * z + z) / (4.0 * v) +
+           (5.0 * z * z * z * z * z + 16.0 * z * z * z + 3.0 * z) / (96.0 * v * v);
 }
 
 static int compare_doubles(double a, double b) { return a < b ? -1 : a > b; }

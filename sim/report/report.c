@@ -58,6 +58,30 @@ static enum fpl_code read_study(struct fpl_report_inputs *in, const char *direct
     return code;
 }
 
+/* Rows of a CSV are not matched with others: those of one loss curve share their run. */
+static enum fpl_code read_csv(struct fpl_report_inputs *in, const char *path, const char *const *columns,
+                              struct fpl_error *err) {
+    struct fpl_runs runs = {0};
+    enum fpl_code code = fpl_runs_read_csv(path, columns, &runs, err);
+    if (code != FPL_OK) return code;
+    struct fpl_run *grown = realloc(in->runs.run, (in->runs.count + runs.count + 1) * sizeof *grown);
+    if (grown != NULL) {
+        memcpy(grown + in->runs.count, runs.run, runs.count * sizeof *grown);
+        in->runs.run = grown;
+        in->runs.count += runs.count;
+        if (in->name[0] == '\0') snprintf(in->name, sizeof in->name, "%s", path);
+    } else {
+        code = fpl_fail(err, FPL_SYSTEM, "report: out of memory for %zu runs", runs.count);
+    }
+    fpl_runs_free(&runs);
+    return code;
+}
+
+static int is_csv(const char *path) {
+    const size_t n = strlen(path);
+    return n > 4 && strcmp(path + n - 4, ".csv") == 0;
+}
+
 static enum fpl_code read_fit(struct fpl_report_inputs *in, const char *path, struct fpl_error *err) {
     if (in->fit_files == FPL_REPORT_FITS)
         return fpl_fail(err, FPL_INVALID, "report: %s: more than %d fits; at most that many are accepted",
@@ -113,6 +137,9 @@ static enum fpl_code read_inputs(const struct fpl_report_options *o, struct fpl_
         if (is_directory(o->inputs[i])) {
             studies++;
             code = read_study(in, o->inputs[i], err);
+        } else if (is_csv(o->inputs[i])) {
+            studies++;
+            code = read_csv(in, o->inputs[i], o->columns, err);
         } else {
             named_fits++;
             code = read_fit(in, o->inputs[i], err);
@@ -160,6 +187,43 @@ static double common_entropy(const struct fpl_runs *runs) {
     return v;
 }
 
+/* chosen[i]: the condition that chose the fit's runs holds for run i; a condition on columns that this
+ * table does not have chooses none. */
+static enum fpl_code choose(const struct fpl_fit *fit, const struct fpl_runs *runs, unsigned char *chosen,
+                            struct fpl_error *err) {
+    memset(chosen, 1, runs->count);
+    return fpl_fit_where(fit)[0] != '\0' ? fpl_runs_match(runs, fpl_fit_where(fit), chosen, err) : FPL_OK;
+}
+
+/* Which runs the curve's fit describes, for the drawings of it. */
+static enum fpl_code describe(const struct fpl_fit *curve, const struct fpl_runs *runs, unsigned char *out,
+                              struct fpl_error *err) {
+    memset(out, 1, runs->count);
+    if (curve == NULL) return FPL_OK;
+    const enum fpl_code code = choose(curve, runs, out, err);
+    for (size_t i = 0; code == FPL_OK && i < runs->count; i++)
+        out[i] = out[i] && fpl_fit_describes(curve, &runs->run[i]);
+    return code;
+}
+
+/* Every fitted law by itself. */
+static enum fpl_code write_laws(const struct fpl_report_inputs *in, const struct fpl_figure_input *f,
+                                unsigned char *chosen, struct fpl_text *t, struct fpl_error *err) {
+    enum fpl_code code = FPL_OK;
+    if (in->fit_files > 0) fpl_text_add(t, "<h2>Every fitted law</h2>\n");
+    for (size_t i = 0; i < in->fit_files; i++)
+        for (size_t j = 0; j < in->fit_file[i].count && code == FPL_OK; j++) {
+            const struct fpl_fit *fit = in->fit_file[i].fits[j];
+            char name[64];
+            fpl_section_law(t, fit, in->fit_file[i].path);
+            snprintf(name, sizeof name, "law-%s", fpl_law_name(fpl_fit_law(fit)));
+            if (i > 0) snprintf(name, sizeof name, "law-%s-%zu", fpl_law_name(fpl_fit_law(fit)), i + 1);
+            code = choose(fit, f->runs, chosen, err);
+            if (code == FPL_OK) code = fpl_figure_law(t, f, fit, name, chosen, err);
+        }
+    return code;
+}
+
 static enum fpl_code write_sections(const struct fpl_report_options *o, const struct fpl_report_inputs *in,
                                     const struct fpl_ranking *ranking, struct fpl_text *t,
                                     struct fpl_error *err) {
@@ -171,11 +235,14 @@ static enum fpl_code write_sections(const struct fpl_report_options *o, const st
     }
     f.bowl = fit_named(in, "joint");
     f.floor = common_entropy(&in->runs);
-    enum fpl_code code = FPL_OK;
+    unsigned char *chosen = malloc(2 * (in->runs.count + 1));
+    if (chosen == NULL) return fpl_fail(err, FPL_SYSTEM, "report: out of memory");
+    f.described = chosen + in->runs.count + 1;
+    enum fpl_code code = describe(f.curve, &in->runs, chosen + in->runs.count + 1, err);
     fpl_section_asked(t, in);
     if (in->runs.count > 0) {
         fpl_section_ranking(t, ranking);
-        code = fpl_figure_ranking(t, &f, err);
+        if (code == FPL_OK) code = fpl_figure_ranking(t, &f, err);
         fpl_text_add(t, "<h2>Loss against size and data</h2>\n<div class=\"two\">\n");
         if (code == FPL_OK) code = fpl_figure_loss(t, &f, err);
         fpl_text_add(t, "</div>\n<h2>What exponent, mantissa and block cost</h2>\n");
@@ -191,8 +258,10 @@ static enum fpl_code write_sections(const struct fpl_report_options *o, const st
     if (in->runs.count > 0) {
         fpl_text_add(t, "<h2>Residuals</h2>\n");
         if (code == FPL_OK) code = fpl_figure_residuals(t, &f, err);
+        if (code == FPL_OK) code = write_laws(in, &f, chosen, t, err);
         fpl_section_runs(t, &in->runs);
     }
+    free(chosen);
     return code;
 }
 

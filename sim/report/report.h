@@ -3,7 +3,8 @@
  * Sections: what was asked, the ranking of formats (paired by everything but the recipe),
  * loss against N and D with fitted curves, the gap by exponent bits, mantissa bits and
  * block, the LR x batch bowls, fitted constants beside published ones, the floor against the
- * data's true entropy where it is known, residuals, and every run in a table that sorts.
+ * data's true entropy where it is known, residuals, every fitted law by itself, and every run in a table
+ * that sorts.
  *
  * Figures are drawn by gnuplot (a child process, started by posix_spawn) and inlined as
  * data-URI images, so that the file needs nothing beside it; inlined SVG elements would
@@ -18,14 +19,15 @@
 #include "../base/file.h"
 #include "../base/runs.h"
 
-/* Inputs: study directories and FIT.json files in any order.  A directory's own fit.json
- * (and fit-<stage>.json) is read too unless FIT.json files are named. */
+/* Inputs: study directories, tables of runs (NAME.csv) and FIT.json files in any order.  A directory's own
+ * fit.json (and fit-<stage>.json) is read too unless FIT.json files are named. */
 struct fpl_report_options {
     const char *const *inputs;
     int count;
     const char *out;
-    const char *version; /* of the program, for the footer */
-    const char *figures; /* directory that also gets each figure as NAME.svg; may be NULL */
+    const char *version;        /* of the program, for the footer */
+    const char *const *columns; /* of tables: "NAME=COLUMN[*NUMBER]", NULL-terminated or NULL (runs.h) */
+    const char *figures;        /* directory that also gets each figure as NAME.svg; may be NULL */
 };
 enum fpl_code fpl_report_write(const struct fpl_report_options *options, struct fpl_error *err);
 
@@ -35,7 +37,7 @@ enum fpl_code fpl_report_write(const struct fpl_report_options *options, struct 
  * The reference is fp32 where it shares cells with others, else the recipe that shares most
  * cells (ties: lowest mean loss).  Runs that are not ok are left out. */
 struct fpl_rank_row {
-    char recipe[128], format[48], granularity[32];
+    char recipe[768], format[48], granularity[32]; /* as long as struct fpl_run has them */
     double E, M, block;
     size_t cells;        /* shared with the reference */
     size_t runs, failed; /* ok runs of the recipe, and those that diverged or collapsed */

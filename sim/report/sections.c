@@ -310,3 +310,22 @@ void fpl_section_runs(struct fpl_text *t, const struct fpl_runs *runs) {
     }
     fpl_text_add(t, "</tbody></table></div>\n");
 }
+
+/* ---- one law ------------------------------------------------------------------------------------ */
+
+void fpl_section_law(struct fpl_text *t, const struct fpl_fit *fit, const char *path) {
+    struct fpl_fit_summary s;
+    fpl_fit_summarize(fit, &s);
+    fpl_text_add(t, "<h3>");
+    fpl_html_escaped(t, fpl_law_name(fpl_fit_law(fit)));
+    fpl_text_add(t, "</h3>\n<p>");
+    fpl_html_escaped(t, fpl_law_formula(fpl_fit_law(fit)));
+    fpl_text_add(t, " (");
+    fpl_html_escaped(t, fpl_law_citation(fpl_fit_law(fit)));
+    fpl_text_add(t, "), %s, %zu runs, rms of log residuals %.3g", fpl_fit_status_names[fpl_fit_state(fit)],
+                 s.used, s.rms_log_residual);
+    if (s.held_out_runs > 0) fpl_text_add(t, ", held out %.3g", s.held_out_rms);
+    fpl_text_add(t, "; from ");
+    fpl_html_escaped(t, path);
+    fpl_text_add(t, "</p>\n");
+}

@@ -33,6 +33,8 @@ void fpl_section_critical(struct fpl_text *t, const struct fpl_report_inputs *in
 void fpl_section_constants(struct fpl_text *t, const struct fpl_report_inputs *in);
 /* The fitted floor beside the entropy of the data (NaN: unknown). */
 void fpl_section_floor(struct fpl_text *t, const struct fpl_report_inputs *in, double entropy);
+/* A law's heading: formula, source and what its fit says of itself. */
+void fpl_section_law(struct fpl_text *t, const struct fpl_fit *fit, const char *path);
 void fpl_section_runs(struct fpl_text *t, const struct fpl_runs *runs);
 
 #endif

@@ -80,7 +80,42 @@ check() {
 }
 check whole.html 6 "What was asked" "Formats, ranked" "Loss against size and data" \
     "What exponent, mantissa and block cost" "Learning rate and batch" "Fitted constants" "The floor" \
-    "Residuals" "Every run"
+    "Residuals" "Every fitted law" "Every run"
+for svg in svg/law-chinchilla.svg svg/law-joint.svg; do
+    [ -s $svg ] || fail "--figures wrote no $svg"
+done
+
+# Tables of runs instead of a study: any law of the field, drawn from its own columns.
+"$FPLAW" study tiny --export tiny.csv 2>err || fail "export: $(cat err)"
+"$FPLAW" report tiny.csv tiny/fit.json --out csv.html --figures csvsvg 2>err || fail "a CSV: $(cat err)"
+cmp -s svg/law-joint.svg csvsvg/law-joint.svg || fail "the study's table draws another law-joint.svg"
+python3 - <<'PY'
+import math
+with open("curves.csv", "w") as f:
+    print("run,status,N,D,step,lr,loss", file=f)
+    for c in range(3):
+        total = 0.0
+        for i in range(60):
+            lr = 0.01 if c == 0 or i < 30 else 0.01 * 0.5**c
+            total += 40 * lr
+            print(f"c{c},ok,1e4,1e6,{40 * i},{lr},{1 + 2 / (1 + total)**0.5 - (0.05 * c if i > 32 else 0)}", file=f)
+with open("batch.csv", "w") as f:
+    print("N,D,lr,batch_tokens,steps,loss", file=f)
+    for n in (1e4, 4e4, 2e5):
+        for b in (16, 64, 256, 1024):
+            for s in (100, 400, 1600, 6400):
+                least = s / (1 + 300 / b)
+                print(f"{n},{b * s},{0.01 * b / (b + 500)},{b},{s},{(1e3 / n)**0.1 + (30 / least)**0.4}", file=f)
+PY
+"$FPLAW" fit curves.csv --law annealing,multipower --bootstrap 0 --out curves.json >log 2>&1
+"$FPLAW" report curves.csv curves.json --out curves.html --figures curvesvg 2>err || fail "curves: $(cat err)"
+"$FPLAW" fit batch.csv --law kaplan --bootstrap 0 --out kaplan.json >log 2>&1
+"$FPLAW" report batch.csv kaplan.json --out kaplan.html --figures kaplansvg 2>err || fail "kaplan: $(cat err)"
+for svg in curvesvg/law-annealing.svg curvesvg/law-multipower.svg kaplansvg/law-kaplan.svg; do
+    [ -s $svg ] || fail "--figures wrote no $svg"
+done
+check curves.html 2 "Every fitted law"
+check kaplan.html 1 "Every fitted law"
 check unfitted.html 2 "What was asked" "Formats, ranked" "Every run"
 check fit.html 0 "What was asked" "Fitted constants"
 grep -q "&lt;script&gt;alert('x')&lt;/script&gt; &amp; more" whole.html || fail "the study's name is missing"

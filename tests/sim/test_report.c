@@ -84,6 +84,33 @@ static void test_reference_without_fp32(void **state) {
     fpl_ranking_free(&ranking);
 }
 
+/* Recipes as long as a run can hold, alike in their first 600 characters, are told apart. */
+static void test_long_recipes(void **state) {
+    (void)state;
+    enum { LONGEST = sizeof((struct fpl_run *)0)->recipe };
+    char text[2][LONGEST];
+    struct fpl_run run[] = {make("1", "fp32", 1, 1e-3, 2.0), make("2", "fp32", 2, 1e-3, 2.0),
+                            make("3", "", 1, 1e-3, 2.1),     make("4", "", 2, 1e-3, 2.1),
+                            make("5", "", 1, 1e-3, 2.4),     make("6", "", 2, 1e-3, 2.4)};
+    for (int k = 0; k < 2; k++) {
+        memset(text[k], 'x', LONGEST);
+        text[k][LONGEST - 1] = '\0';
+        text[k][600] = (char)('a' + k);
+    }
+    for (int i = 2; i < 6; i++) memcpy(run[i].recipe, text[(i - 2) / 2], LONGEST);
+    const struct fpl_runs runs = {.count = 6, .run = run};
+    struct fpl_ranking ranking;
+    struct fpl_error err;
+    assert_int_equal(fpl_rank_formats(&runs, &ranking, &err), FPL_OK);
+    assert_int_equal(ranking.count, 3);
+    for (int k = 0; k < 2; k++) {
+        assert_non_null(row(&ranking, text[k]));
+        assert_int_equal(row(&ranking, text[k])->cells, 2);
+        assert_true(fabs(row(&ranking, text[k])->gap - (k == 0 ? 0.1 : 0.4)) < 1e-12);
+    }
+    fpl_ranking_free(&ranking);
+}
+
 static void test_no_runs(void **state) {
     (void)state;
     const struct fpl_runs runs = {.count = 0};
@@ -116,7 +143,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pairs),   cmocka_unit_test(test_reference_without_fp32),
         cmocka_unit_test(test_no_runs), cmocka_unit_test(test_student),
-        cmocka_unit_test(test_escape),
+        cmocka_unit_test(test_escape),  cmocka_unit_test(test_long_recipes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -199,10 +199,12 @@ static void product(const struct fpl_kernels *k, struct fpl_device *dev, enum fp
     for (int i = 0; i < 3; i++) k->release(dev, x[i]);
 }
 
+static char prefix[160]; /* of the description: the device, its architecture, the library */
+
 static void assert_says(const struct fpl_kernels *k, struct fpl_device *dev, const char *products) {
-    char text[160], want[160];
+    char text[160], want[300];
     k->describe(dev, text, sizeof text);
-    snprintf(want, sizeof want, "host execution; sm_90; gemm=cublasLt-13.99.0%s", products);
+    snprintf(want, sizeof want, "%s%s", prefix, products);
     assert_string_equal(text, want);
 }
 
@@ -212,8 +214,15 @@ static void test_report(void **unused) {
     const struct fpl_device_options options = {.threads = 1};
     struct fpl_device *dev;
     struct fpl_error err = {0};
-    assert_int_equal(k->open(&dev, &options, &err), FPL_OK);
-    assert_says(k, dev, "");
+    if (k->open(&dev, &options, &err) != FPL_OK) fail_msg("%s", err.text);
+    k->describe(dev, prefix, sizeof prefix);
+    if (strstr(prefix, "; gemm=cublasLt-") == NULL) {
+        print_message("%s: no library to be told of\n", prefix);
+        k->close(dev);
+        skip();
+    }
+    if (strncmp(prefix, "host execution", 14) == 0)
+        assert_string_equal(prefix, "host execution; sm_90; gemm=cublasLt-13.99.0");
     product(k, dev, FPL_FORWARD, 16, "e4m3fn", "fp32", 0);
     product(k, dev, FPL_FORWARD, 17, "fp16", "fp32", 0); /* odd shapes too */
     product(k, dev, FPL_DGRAD, 16, "tf32", "fp32", 0);

@@ -18,9 +18,9 @@
 
 enum { SIZE = 512, SMALL = 64, REPEATS = 9 };
 
-static const char *const accumulators[] = {"chunk:fp16/128",  "fp16",      "bf16",     "e4m3fn",
-                                           "fp16:rtz",        "e5m22ieee", "fp32:rtz", "align:16,25",
-                                           "align:32,13/128", "bf16/32",   "e5m0",     "fp16:rto"};
+static const char *const accumulators[] = {
+    "chunk:fp16/128",  "fp16",    "bf16", "e4m3fn",   "fp16:rtz", "e5m22ieee", "fp32:rtz", "align:16,25",
+    "align:32,13/128", "bf16/32", "e5m0", "fp16:rto", "fp16:sr"};
 
 struct operands {
     int n;

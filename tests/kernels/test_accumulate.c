@@ -304,6 +304,25 @@ static void each_text(void **unused) {
     }
 }
 
+/* Widths that random bits are drawn together for, and those that they are not. */
+static void stochastic(void **unused) {
+    (void)unused;
+    static const char *const some[] = {"fp16:sr",      "bf16:sr/20", "e4m3fn:sr3:ovf", "e4m3fnuz:sr16",
+                                       "e5m0:sr",      "e5m2ns:sr",  "fp16:sr20",      "e3m2:sr1/7",
+                                       "fp16:sr8:sat", "fp32:sr",    "e4m3:sr16b"};
+    for (size_t l = 0; l < 3; l++) {
+        const struct fpl_kernels *k = level(level_names[l]);
+        if (k == NULL) continue;
+        struct fpl_device *dev = open_device(k, 1);
+        for (size_t t = 0; t < sizeof some / sizeof some[0]; t++)
+            for (int kind = 0; kind < KINDS; kind++)
+                for (int role = 0; role < 3; role++)
+                    check(k, dev, level_names[l], some[t], role, 1, 11, 19, kind % 2 ? 20 : 24,
+                          (enum kind)kind);
+        k->close(dev);
+    }
+}
+
 static void each_shape(void **unused) {
     (void)unused;
     static const int64_t sizes[][3] = {{1, 1, 1},    {1, 7, 300}, {64, 16, 16}, {9, 33, 65},
@@ -538,6 +557,7 @@ static void micro_batches(void **unused) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_text),
+        cmocka_unit_test(stochastic),
         cmocka_unit_test(each_shape),
         cmocka_unit_test(after_quantizers),
         cmocka_unit_test(blocks),

@@ -70,7 +70,8 @@ static void run_band(const void *context, int64_t tile, int thread) {
 static sum_band_fn choose(struct fpl_device *dev, const struct fpl_sum_job *job, const void **prepared) {
     const struct fpl_accumulator_plan *plan = job->plan;
     const int64_t padded = (job->N + 15) / 16 * 16;
-    if (fpl_is_stochastic(plan->round.mode) || !all_finite(job->a, job->M * job->K) ||
+    const int random = fpl_is_stochastic(plan->round.mode);
+    if ((random && plan->kind != FPL_ACC_EACH) || !all_finite(job->a, job->M * job->K) ||
         !all_finite(job->b, padded * job->K))
         return band_scalar;
     if (plan->kind == FPL_ACC_ALIGN)

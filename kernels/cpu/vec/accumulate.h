@@ -33,6 +33,9 @@ typedef void (*sum_band_fn)(const struct sum_band *band);
 
 /* The kernel for every-product rounding, or NULL where only scalars do. */
 sum_band_fn FPL_VEC(sum_each_kernel)(const struct fpl_round *f);
+/* Stochastic rounding at every product, of the formats that `covers` says (AVX-512). */
+void FPL_VEC(sum_random)(const struct sum_band *band);
+int FPL_VEC(sum_random_covers)(const struct fpl_round *f);
 void FPL_VEC(sum_chunk)(const struct sum_band *band);
 void FPL_VEC(sum_align)(const struct sum_band *band);
 /* What sum_align needs of a job; 0: no memory (kept in dev). */

@@ -1,8 +1,5 @@
 /* accumulate_each.c - acc = round_F(acc + a b) at every product, on vectors.
  *
- * A tile is TILE rows by one unit of sixteen columns, its accumulators in registers over a whole
- * chunk; chunks are added to sums that stay in memory.
- *
  *   float32 (AVX-512)  a fused multiply-add rounded down and one rounded up are the neighbours of
  *                      the exact value, whatever the operands; the odd one of the two is the value
  *                      rounded to odd to 24 bits, from which any F with M <= 21 follows in one
@@ -12,60 +9,11 @@
  *                      directed additions, or by Knuth's two-sum), then to F as in
  *                      accumulate_double.h
  *
- * Left to scalars: stochastic rounding.
+ * Stochastic rounding is accumulate_random.c's.
  */
-#include "accumulate.h"
-
 #include "accumulate_double.h"
 #include "accumulate_round.h"
-
-enum { TILE = 8 };
-
-struct sum_tile {
-    const float *a[TILE];
-    int64_t a_col, b_row;
-    const float *b;
-};
-
-/* The finished tile from its chunks; `chunk_fn` leaves acc of products [k, k + n). */
-static void add_chunk(const nf acc[TILE][16 / NL], int rows, float *out, int64_t width, int first) {
-    for (int i = 0; i < rows; i++) {
-        for (int p = 0; p < 16 / NL; p++) {
-            float *at = out + i * width + p * NL;
-            nstore(at, first ? acc[i][p] : nload(at) + acc[i][p]);
-        }
-    }
-}
-
-typedef int (*chunk_fn)(const struct sum_band *p, const struct sum_tile *t, int64_t n, nf acc[TILE][16 / NL]);
-
-/* Every tile of the band: rows in groups of TILE, the last one filled with its last row again. */
-VINLINE void each_tile(const struct sum_band *p, const chunk_fn run) {
-    const struct fpl_sum_job *job = p->job;
-    const int64_t width = 16 * p->units, K = job->K, chunk = job->plan->chunk > 0 ? job->plan->chunk : K;
-    for (int unit = 0; unit < p->units; unit++) {
-        for (int64_t i = 0; i < p->rows; i += TILE) {
-            const int rows = p->rows - i < TILE ? (int)(p->rows - i) : TILE;
-            float *out = p->out + i * width + 16 * unit;
-            int good = 1;
-            for (int64_t k = 0; good && (k < K || k == 0); k += chunk) {
-                nf acc[TILE][16 / NL];
-                struct sum_tile t = {.a_col = job->a_col, .b_row = width, .b = p->b + k * width + 16 * unit};
-                for (int r = 0; r < TILE; r++)
-                    t.a[r] =
-                        job->a + (p->first + i + (r < rows ? r : rows - 1)) * job->a_row + k * job->a_col;
-                good = run(p, &t, K - k < chunk ? K - k : chunk, acc);
-                /* 0 + acc gives +0 for an accumulator of -0, as the float32 sum does. */
-                if (good && job->plan->chunk > 0 && k == 0)
-                    for (int r = 0; r < rows; r++)
-                        for (int q = 0; q < 16 / NL; q++) acc[r][q] = nset(0.0f) + acc[r][q];
-                if (good) add_chunk((const nf(*)[16 / NL]) acc, rows, out, width, k == 0);
-                if (chunk == 0) break;
-            }
-            if (!good) sum_again(p, i, rows, unit);
-        }
-    }
-}
+#include "accumulate_tile.h"
 
 /* ---- float32 ------------------------------------------------------------------------------ */
 
@@ -86,7 +34,7 @@ VINLINE int chunk_float(const struct sum_band *p, const struct sum_tile *t, int6
             const nf x = sum_fma_odd(nset(t->a[i][k * t->a_col]), bv, sum[i]);
             sum[i] = way == SUM_POWER  ? sum_round_power(&v, mode, style, x)
                      : mode == FPL_RNE ? sum_round_nearest(&v, way, style, x)
-                                     : sum_round_directed(&v, mode, style, x);
+                                       : sum_round_directed(&v, mode, style, x);
             if (style == SUM_WATCH) beyond |= sum_beyond(&v, sum[i]);
         }
     }
@@ -197,6 +145,7 @@ static sum_band_fn double_kernel(const struct fpl_round *f) {
 
 sum_band_fn FPL_VEC(sum_each_kernel)(const struct fpl_round *f) {
 #if defined(FPL_LEVEL_avx512)
+    if (FPL_VEC(sum_random_covers)(f)) return FPL_VEC(sum_random);
     const sum_band_fn in_float = float_kernel(f);
     if (in_float != NULL) return in_float;
 #endif

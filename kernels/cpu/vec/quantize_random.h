@@ -55,24 +55,30 @@ static inline struct philox philox_keys(const struct fpl_random_at *at) {
     return p;
 }
 
+/* The words of blocks; the high halves of c1 and c3 hold anything. */
+VINLINE void philox_blocks(const struct philox *p, nq block, nq *c0, nq *c1, nq *c2, nq *c3) {
+    const nq m0 = nsetq(0xd2511f53u), m1 = nsetq(0xcd9e8d57u);
+    *c0 = block, *c1 = block >> 32, *c2 = nsetq(p->step), *c3 = nsetq(p->stream);
+    UNROLL(10)
+    for (int round = 0; round < 10; round++) {
+        const nq p0 = nmul_low(*c0, m0), p1 = nmul_low(*c2, m1);
+        *c0 = p1 >> 32 ^ *c1 ^ nsetq(p->k0[round]);
+        *c1 = p1;
+        *c2 = p0 >> 32 ^ *c3 ^ nsetq(p->k1[round]);
+        *c3 = p0;
+    }
+}
+
 /* Halves of elements first .. first + n - 1; returns where the first one lies in buf. */
 static inline const uint16_t *random_halves(const struct philox *p, uint64_t first, int64_t n,
                                             uint16_t *buf) {
-    const nq m0 = nsetq(0xd2511f53u), m1 = nsetq(0xcd9e8d57u);
     const int64_t offset = (int64_t)(first % 8);
     nq lane;
     for (int i = 0; i < QL; i++) lane[i] = (uint64_t)i;
     for (int64_t done = 0; done < offset + n; done += 8 * QL) {
         const nq block = nsetq((first + (uint64_t)done) / 8) + lane;
-        nq c0 = block, c1 = block >> 32, c2 = nsetq(p->step), c3 = nsetq(p->stream);
-        UNROLL(10)
-        for (int round = 0; round < 10; round++) {
-            const nq p0 = nmul_low(c0, m0), p1 = nmul_low(c2, m1);
-            c0 = p1 >> 32 ^ c1 ^ nsetq(p->k0[round]);
-            c1 = p1;
-            c2 = p0 >> 32 ^ c3 ^ nsetq(p->k1[round]);
-            c3 = p0;
-        }
+        nq c0, c1, c2, c3;
+        philox_blocks(p, block, &c0, &c1, &c2, &c3);
         philox_store(c0, c1, c2, c3, buf + done);
     }
     return buf + offset;

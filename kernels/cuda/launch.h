@@ -24,6 +24,8 @@
 
 #define FPL_HOST_EXECUTION 0
 
+#define FPL_NOINLINE __noinline__
+
 /* count elements of the block's own memory; not initialised. */
 #define FPL_SHARED(type, name, count) __shared__ type name[count]
 /* The memory whose size the launch gives; one per kernel, aligned to 16 bytes. */
@@ -38,6 +40,7 @@
 #else
 #define FPL_HOST_EXECUTION 1
 #include "cuda_on_host.h"
+#define FPL_NOINLINE __attribute__((noinline))
 #endif
 
 #define FPL_WARP 32

@@ -17,6 +17,7 @@
 
 #include "carrier.h"
 #include "device.h"
+#include "round_quick.h"
 
 #include "../../formats/random.h"
 #include "../../formats/scale.h"
@@ -29,6 +30,7 @@ struct fpl_cuda_view {
 
 struct fpl_cuda_operand {
     struct fpl_quantizer_plan plan;
+    struct fpl_quick quick;
     uint64_t seed;
     const float *delay; /* state of delayed scaling, NULL: none */
 };

@@ -1,9 +1,11 @@
 /* test_host_quantize.cc - the CUDA quantizer equals fpl_quantize_reference, bit for bit.
  *
  * Every scale rule, granularity and rounding that the backend takes, contiguous and transposed views,
- * ragged edges, packs of different plans, values from subnormal to infinite; and the fast rounder
- * against the rounder itself on every exponent.
+ * ragged edges, packs of different plans, values from subnormal to infinite; the fast rounder
+ * against the rounder itself on every exponent; the short way of an element, division by a scale included,
+ * against fpl_quantize_element; carriers against float32; transposed results and pairs from one read.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +39,8 @@ static float value(void) {
     return x;
 }
 
+static uint64_t first_element = 40;
+
 static int same(float a, float b) { return fpl_float_bits(a) == fpl_float_bits(b) || (a != a && b != b); }
 
 static struct fpl_operand operand(const char *text, uint64_t seed) {
@@ -52,7 +56,7 @@ static struct fpl_operand operand(const char *text, uint64_t seed) {
     o.at.seed = seed;
     o.at.step = 3;
     o.at.stream = 17;
-    o.at.element = 40;
+    o.at.element = first_element;
     return o;
 }
 
@@ -136,8 +140,25 @@ static const char *const quantizers[] = {"e4m3fn",
                                          "nf4/1x64",
                                          NULL};
 
+/* Shapes for the kernels that hold tiles, and first elements that share Philox blocks or do not. */
+static void tiles_match(struct fpl_device *dev) {
+    static const char *const tall[] = {
+        "e4m3fn/1x16:e8m0", "e2m1:sr/1x32:e8m0", "e3m2/1x64", "e4m3:sr/1x128", "e5m2ieee:rna/1x256",
+        "e4m3fn/row",       "int8:sr/row",       "fp16",      "bf16:sr",       "tf32:rna",
+        "e4m3fnuz/1x32"};
+    for (const char *text : tall)
+        for (uint64_t element : {40u, 44u, 41u}) {
+            first_element = element;
+            check(dev, text, text, 300, 36, 1);
+            check(dev, text, text, 136, 100, 1);
+            check(dev, text, text, 16, 272, 0);
+        }
+    first_element = 40;
+}
+
 static void quantizers_match(struct fpl_device *dev) {
-    const int64_t shapes[][2] = {{1, 1}, {3, 32}, {5, 52}, {17, 130}, {40, 264}};
+    /* The last ones fill a warp's chunk of runs and a tile of 32 x 32, and more. */
+    const int64_t shapes[][2] = {{1, 1}, {3, 32}, {5, 52}, {17, 130}, {40, 264}, {72, 128}};
     for (int i = 0; quantizers[i] != NULL; i++)
         for (const auto &s : shapes)
             for (int transposed = 0; transposed < 2; transposed++) {
@@ -177,19 +198,99 @@ static void fast_rounder_matches(void) {
     if (used < 12) printf("FAILED: only %d formats take the fast rounder\n", used), failures++;
 }
 
+/* The short way: scales as a plan makes them from an amax, elements up to that and a little beyond. */
+static void short_way_matches(void) {
+    const char *const texts[] = {"e4m3fn/1x32",     "e5m2:sr/1x32", "e2m1/1x16:e4m3fn+t", "e3m2:rna/row",
+                                 "int8/row",        "e2m3:rtz/row", "e4m3:rna/row:mul",   "e5m2ieee:ovf/row",
+                                 "e4m3fnuz/tensor", "e6m9/row",     "e2m1/1x16:ue5m3fn",  "e5m10:sr5/row"};
+    long quick = 0;
+    for (const char *text : texts) {
+        const struct fpl_operand o = operand(text, 1);
+        const struct fpl_quick q = fpl_quick_of(&o.plan);
+        for (int i = 0; i < 300000; i++, compared++) {
+            const float amax = fpl_bits_float(draw() % 0x7f800000u);
+            const struct fpl_group_scale g = fpl_group_scale(&o.plan, amax, 8.0f);
+            const struct fpl_quick_scale s = fpl_quick_scale_of(&q, &g);
+            const uint32_t below = (draw() & 7u) == 0 ? draw() % 0x7f800000u : draw() % 0x08000000u;
+            const uint32_t a = fpl_float_bits(amax), sign = draw() << 31;
+            const float x = fpl_bits_float(sign | (a + 2u > below ? a + 2u - below : a));
+            const uint32_t random = q.random_bits != 0 ? draw() & ((1u << q.random_bits) - 1u) : 0;
+            if (!fpl_quick_reaches(&s, fabsf(x))) continue;
+            quick++;
+            const float got = q.kind == FPL_QUICK_NEAREST
+                                  ? fpl_quick_element<FPL_QUICK_NEAREST>(&q, &s, x, random)
+                                  : fpl_quick_element<FPL_QUICK_DOWN>(&q, &s, x, random);
+            const float want = fpl_quantize_element(&o.plan, &g, x, random);
+            if (fpl_float_bits(got) == fpl_float_bits(want)) continue;
+            printf("FAILED: short way of %s, amax %a, %a with %u: %a, reference %a\n", text, (double)amax,
+                   (double)x, random, (double)got, (double)want);
+            if (++failures > 20) return;
+        }
+    }
+    if (quick < compared / 100 || quick < 1000000) printf("FAILED: %ld short ways only\n", quick), failures++;
+}
+
+static float decoded(enum fpl_cuda_carrier c, uint16_t code) {
+    if (c == FPL_CARRIER_BF16) return fpl_bits_float((uint32_t)code << 16);
+    const int field = code >> 10 & 31, sign = code >> 15;
+    const float f = field == 31 ? (code & 1023 ? NAN : INFINITY)
+                                : ldexpf((float)(field == 0 ? code & 1023 : (code & 1023) | 1024),
+                                         (field == 0 ? 1 : field) - 25);
+    return sign ? -f : f;
+}
+
+/* What a carrier holds is what float32 holds, on every way that writes one. */
+static void carriers_match(struct fpl_device *dev) {
+    static const char *const texts[] = {
+        "e4m3fn",         "e5m2ieee",          "e2m1:sr",          "fp16:satp",     "e3m2/1x200:e8m0",
+        "e2m1/1x32:e8m0", "e4m3/tensor:floor", "int4/16x16:rceil", "e2m1/row:even", "e2m1/1x5:ceil"};
+    const int64_t lines = 48, width = 96, count = lines * width;
+    for (const char *text : texts)
+        for (enum fpl_cuda_carrier c : {FPL_CARRIER_BF16, FPL_CARRIER_FP16, FPL_CARRIER_TF32})
+            for (int transposed = 0; transposed < 2; transposed++) {
+                const struct fpl_operand q = operand(text, 5);
+                const struct fpl_cuda_view view = transposed
+                                                      ? fpl_cuda_view{width, lines, 1, width, count, 1}
+                                                      : fpl_cuda_view{lines, width, width, 1, count, 1};
+                std::vector<float> x((size_t)count), want(x.size()), got(x.size());
+                for (float &v : x)
+                    v = ldexpf((float)(draw() % 4001) - 2000.0f, -10); /* far from fp16's ends */
+                x[7] = NAN;
+                if (c == FPL_CARRIER_BF16 && strncmp(text, "fp16", 4) == 0) continue;
+                fpl_cuda_quantize_view(dev, 1, &view, &q, x.data(), want.data(), FPL_CARRIER_FP32, NULL);
+                fpl_cuda_quantize_view(dev, 1, &view, &q, x.data(), got.data(), c, NULL);
+                for (int64_t i = 0; i < count; i++, compared++) {
+                    uint16_t code;
+                    memcpy(&code, (const char *)got.data() + 2 * i, 2);
+                    const float held = fpl_cuda_carrier_bytes(c) == 2 ? decoded(c, code) : got[(size_t)i];
+                    if (same(held, want[(size_t)i])) continue;
+                    printf("FAILED: %s in carrier %d: %a is held as %a\n", text, (int)c,
+                           (double)want[(size_t)i], (double)held);
+                    failures++;
+                    break;
+                }
+            }
+}
+
 int main(void) {
     struct fpl_device *dev = NULL;
     struct fpl_error err;
-    if (fpl_cuda_open(&dev, NULL, &err) != FPL_OK) {
+    struct fpl_device_options options;
+    memset(&options, 0, sizeof options);
+    options.threads = 1;
+    if (fpl_cuda_open(&dev, &options, &err) != FPL_OK) {
         printf("FAILED: %s\n", err.text);
         return 1;
     }
     fast_rounder_matches();
+    short_way_matches();
+    carriers_match(dev);
     for (int order = 0; order < 3; order++) {
 #if FPL_HOST_EXECUTION
         fpl_host_order(order, 11);
 #endif
         quantizers_match(dev);
+        tiles_match(dev);
     }
     fpl_cuda_close(dev);
     printf("%ld values compared, %d failures\n", compared, failures);

@@ -284,6 +284,13 @@ struct fpl_kernels {
     void (*quantize_transposed)(struct fpl_device *dev, int R, int64_t rows, int64_t cols,
                                 const struct fpl_operand *q, const float *x, float *out, int64_t *nonfinite);
 
+    /* Both copies of an operand from one read of x[R, rows, cols]: out = quantize() with q, and
+     * out_transposed[R, cols, rows] = quantize_transposed() with q_transposed, the same bits as
+     * these.  Optional. */
+    void (*quantize_both)(struct fpl_device *dev, int R, int64_t rows, int64_t cols,
+                          const struct fpl_operand *q, const struct fpl_operand *q_transposed, const float *x,
+                          float *out, float *out_transposed, int64_t *nonfinite);
+
     /* loss[R, n] = -log softmax(logits)[target], per row, in nats; where dlogits is not NULL,
      * dlogits = scale * (softmax - one hot); dlogits may be logits. */
     void (*cross_entropy)(struct fpl_device *dev, int R, int64_t n, int64_t V, const fpl_real *logits,
@@ -308,6 +315,15 @@ struct fpl_kernels {
      * quantized anew, exactly as the product with this operand does; diagnosis: host [R]. */
     void (*diagnose)(struct fpl_device *dev, int R, int64_t lines, int64_t width, int along_lines,
                      const struct fpl_operand *q, const fpl_real *x, struct fpl_diagnosis *diagnosis);
+
+    /* Yardsticks of benchmarks: what this device can do at best; either may be NULL.
+     * copy: between two buffers of the device.
+     * vendor_product: out[M, N] = a[M, K] b[N, K]^T by the vendor's library, from operands that lie
+     * ready, sums in float32: bfloat16 on matrix units (bf16 = 1), float32 without them; 0: not
+     * to be had. */
+    void (*copy)(struct fpl_device *dev, void *to, const void *from, size_t bytes);
+    int (*vendor_product)(struct fpl_device *dev, int bf16, int64_t M, int64_t N, int64_t K, const void *a,
+                          const void *b, float *out);
 
     /* AdamW (arXiv 1711.05101) over flat buffers laid out by segments. */
     void (*adamw)(struct fpl_device *dev, const struct fpl_adamw *a, const struct fpl_segment *segments,

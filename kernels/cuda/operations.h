@@ -55,6 +55,10 @@ void fpl_cuda_quantize(struct fpl_device *dev, int R, int64_t rows, int64_t cols
 void fpl_cuda_delay(struct fpl_device *dev, const struct fpl_delay *states, int count, int64_t step,
                     float *buffer);
 
+void fpl_cuda_copy(struct fpl_device *dev, void *to, const void *from, size_t bytes);
+int fpl_cuda_vendor_product(struct fpl_device *dev, int bf16, int64_t M, int64_t N, int64_t K, const void *a,
+                            const void *b, float *out);
+
 /* Raises the state of delayed scaling of each operand that observes; amax: device [R, heads], bits of
  * float32. */
 void fpl_cuda_observe(struct fpl_device *dev, int R, int heads, const struct fpl_operand *q,

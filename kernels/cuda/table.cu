@@ -34,6 +34,8 @@ static struct fpl_kernels table(void) {
     k.delay = fpl_cuda_delay;
     k.sqnorm = fpl_cuda_sqnorm;
     k.adamw = fpl_cuda_adamw;
+    k.copy = fpl_cuda_copy;
+    k.vendor_product = fpl_cuda_vendor_product;
     return k;
 }
 

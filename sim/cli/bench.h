@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "../../formats/error.h"
+#include "../../kernels/kernels.h"
 
 struct fpl_bench_row {
     char name[64], unit[16], peer[32];
@@ -20,14 +21,36 @@ struct fpl_bench_row {
     double spread; /* (median - minimum) / minimum of the row's times */
     char bits[33]; /* XXH128 of the output; "" where there is none */
     int repeats;
+    int replicas; /* of a pack; 0: none */
 };
 
 struct fpl_bench {
-    int quick; /* few repeats, small sizes: does it work at all */
+    int quick;                         /* few repeats, small sizes: does it work at all */
+    const struct fpl_kernels *kernels; /* of the device that is measured */
+    int number, threads;               /* the device's number; threads of the host beside it */
     struct fpl_bench_row row[160];
     int count;
-    double sgemm; /* FLOP/s of single-threaded OpenBLAS at 1024^3 */
+    double sgemm;       /* FLOP/s of single-threaded OpenBLAS at 1024^3 */
+    char variants[160]; /* what the backend says of itself */
 };
+
+/* ---- against an earlier run (bench_compare.c) -------------------------------------------------- */
+
+struct fpl_bench_comparison {
+    const char *baseline, *junit; /* file names; junit NULL: none */
+    const char *suite;            /* parts that were measured; NULL: all */
+    double tolerance;
+};
+struct json_t;
+enum fpl_code fpl_bench_load(const struct fpl_bench *b, const char *path, struct json_t **root,
+                             struct fpl_error *err);
+/* Messages and JUnit cases; FPL_REGRESSION if any row got worse. */
+enum fpl_code fpl_bench_compare(const struct fpl_bench *b, const struct fpl_bench_comparison *c,
+                                struct json_t *baseline, struct fpl_error *err);
+/* Whether the part that a row belongs to was asked for. */
+int fpl_bench_row_asked(const struct fpl_bench *b, const char *suite, const char *row);
+
+/* ---- rows --------------------------------------------------------------------------------------- */
 
 /* Times of one thing over the repeats. */
 struct fpl_times {
@@ -47,6 +70,12 @@ enum fpl_code fpl_bench_quantizers(struct fpl_bench *b, struct fpl_error *err);
 enum fpl_code fpl_bench_accumulators(struct fpl_bench *b, struct fpl_error *err);
 enum fpl_code fpl_bench_steps(struct fpl_bench *b, struct fpl_error *err);
 enum fpl_code fpl_bench_workers(struct fpl_bench *b, struct fpl_error *err);
+
+/* The parts of a device that is not the CPU. */
+enum fpl_code fpl_bench_device_quantizers(struct fpl_bench *b, struct fpl_error *err);
+enum fpl_code fpl_bench_device_products(struct fpl_bench *b, struct fpl_error *err);
+enum fpl_code fpl_bench_device_accumulators(struct fpl_bench *b, struct fpl_error *err);
+enum fpl_code fpl_bench_device_packs(struct fpl_bench *b, struct fpl_error *err);
 
 /* OpenBLAS, single-threaded: 1024^3 products. */
 struct fpl_sgemm;

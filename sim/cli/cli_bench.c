@@ -1,11 +1,11 @@
 /* cli_bench.c - `fplaw bench`: speed against limits and peers, and whether bits changed.
  *
- * A table for people, JSON (schema fplaw-bench/1, design.md) for machines.  --baseline reads an
- * earlier JSON and finds rows whose ratio fell by more than the tolerance plus the larger of
- * the two spreads, whose bits differ, or that are gone.
+ * A table for people, JSON (schema fplaw-bench/1, design.md) for machines; bench_compare.c holds it
+ * against an earlier one.
  */
 #include <jansson.h>
 #include <math.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +22,7 @@
 
 struct arguments {
     int json, quick, serve;
-    const char *baseline, *junit;
+    const char *baseline, *junit, *device;
     const char *suite; /* names of parts; NULL: all */
     const char *tolerance_text;
     double tolerance;
@@ -35,9 +35,10 @@ static const struct argp_option options[] = {
     {"tolerance", 't', "X", 0, "by how much a ratio may fall besides its spread, default 0.05", 0},
     {"junit", 'u', "FILE", 0, "write the comparison as JUnit XML too", 0},
     {"suite", 'p', "NAME[,NAME...]", 0,
-     "only these parts: steps, workers, products, quantizers, accumulators; a baseline's other rows are not "
-     "compared",
+     "only these parts: steps, workers, products, quantizers, accumulators, of a GPU quantizers, products, "
+     "accumulators, packs; a baseline's other rows are not compared",
      0},
+    {"device", 'd', "NAME", 0, "cpu (default), or a GPU of this build: cuda, cuda:1", 0},
     {"quick", 'q', NULL, 0, "few repeats, small sizes: a test that it works, not a measurement", 0},
     {"serve", 's', NULL, OPTION_HIDDEN, "a worker of the two-worker row", 0},
     {NULL, 0, NULL, 0, NULL, 0},
@@ -57,6 +58,9 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         return 0;
     case 'p':
         a->suite = arg;
+        return 0;
+    case 'd':
+        a->device = arg;
         return 0;
     case 'q':
         a->quick = 1;
@@ -133,7 +137,22 @@ static const struct part parts[] = {
     {"quantizers", fpl_bench_quantizers, {"quantize ", "turn "}},
     {"accumulators", fpl_bench_accumulators, {""}}, /* what no other part's rows begin with */
 };
-enum { PARTS = sizeof parts / sizeof parts[0] };
+
+static const struct part device_parts[] = {
+    {"quantizers", fpl_bench_device_quantizers, {"quantize ", "both "}},
+    {"products", fpl_bench_device_products, {"product "}},
+    {"accumulators", fpl_bench_device_accumulators, {"accumulate "}},
+    {"packs", fpl_bench_device_packs, {"pack ", "large "}},
+};
+enum { MOST_PARTS = 5 };
+
+/* Those of the device that is measured; the last row has no name. */
+static void choose_parts(const struct fpl_bench *b, struct part *out) {
+    const int is_host = b->kernels->devices == NULL;
+    const size_t count = is_host ? sizeof parts / sizeof parts[0] : sizeof device_parts / sizeof parts[0];
+    memset(out, 0, (MOST_PARTS + 1) * sizeof *out);
+    memcpy(out, is_host ? parts : device_parts, count * sizeof *out);
+}
 
 /* Whether the list of names, separated by commas, holds `name`. */
 static int listed(const char *names, const char *name) {
@@ -143,32 +162,40 @@ static int listed(const char *names, const char *name) {
     return 0;
 }
 
-static enum fpl_code check_suite(const char *suite, struct fpl_error *err) {
+static enum fpl_code check_suite(const struct part *part, const char *suite, struct fpl_error *err) {
     int known = 0, asked = 1;
-    for (const char *p = suite; p != NULL && *p != '\0'; p++) asked += *p == ',';
-    for (int i = 0; i < PARTS; i++) known += listed(suite, parts[i].name);
-    if (suite == NULL || known == asked) return FPL_OK;
-    return fpl_fail(err, FPL_INVALID,
-                    "bench: --suite '%.60s' names what is no part; accepted are steps, workers, products, "
-                    "quantizers, accumulators, each once",
-                    suite);
+    struct fpl_text names = {0};
+    if (suite == NULL) return FPL_OK;
+    for (const char *p = suite; *p != '\0'; p++) asked += *p == ',';
+    for (const struct part *p = part; p->name != NULL; p++) {
+        known += listed(suite, p->name);
+        fpl_text_add(&names, "%s%s", p == part ? "" : ", ", p->name);
+    }
+    enum fpl_code code = FPL_OK;
+    if (known != asked)
+        code = fpl_fail(err, FPL_INVALID,
+                        "bench: --suite '%.60s' names what is no part; accepted are %s, each once", suite,
+                        names.failed ? "..." : names.text);
+    fpl_text_free(&names);
+    return code;
 }
 
-/* Whether the part that a row belongs to was asked for. */
-static int row_asked(const char *suite, const char *row) {
-    for (int i = 0; suite != NULL && i < PARTS; i++)
-        for (int j = 0; j < 3 && parts[i].rows[j] != NULL; j++)
-            if (strncmp(row, parts[i].rows[j], strlen(parts[i].rows[j])) == 0)
-                return listed(suite, parts[i].name);
+int fpl_bench_row_asked(const struct fpl_bench *b, const char *suite, const char *row) {
+    struct part part[MOST_PARTS + 1];
+    choose_parts(b, part);
+    for (const struct part *p = part; suite != NULL && p->name != NULL; p++)
+        for (int j = 0; j < 3 && p->rows[j] != NULL; j++)
+            if (strncmp(row, p->rows[j], strlen(p->rows[j])) == 0) return listed(suite, p->name);
     return 1;
 }
 
-static enum fpl_code run_all(struct fpl_bench *b, const char *suite, struct fpl_error *err) {
+static enum fpl_code run_all(struct fpl_bench *b, const struct part *part, const char *suite,
+                             struct fpl_error *err) {
     enum fpl_code code = FPL_OK;
-    for (int i = 0; i < PARTS && code == FPL_OK; i++) {
-        if (suite != NULL && !listed(suite, parts[i].name)) continue;
-        fpl_cli_progress((double)i / PARTS, parts[i].name);
-        code = parts[i].run(b, err);
+    for (const struct part *p = part; p->name != NULL && code == FPL_OK; p++) {
+        if (suite != NULL && !listed(suite, p->name)) continue;
+        fpl_cli_progress((double)(p - part) / MOST_PARTS, p->name);
+        code = p->run(b, err);
     }
     fpl_cli_progress_end();
     return code;
@@ -180,7 +207,10 @@ static void print_table(const struct fpl_bench *b) {
     struct fpl_record machine;
     memset(&machine, 0, sizeof machine);
     fpl_machine_describe(&machine);
-    printf("%s, one core, %s, %s\n", machine.cpu, fpl_simd_level(), machine.compiler);
+    if (b->kernels->devices == NULL)
+        printf("%s, one core, %s, %s\n", machine.cpu, fpl_simd_level(), machine.compiler);
+    else
+        printf("%s: %s, on %s\n", b->kernels->name, b->variants, machine.cpu);
     if (b->sgemm > 0.0)
         printf("sgemm 1024^3, OpenBLAS (%s kernels), one thread: %.1f GFLOP/s\n", fpl_sgemm_core(),
                1e-9 * b->sgemm);
@@ -199,9 +229,9 @@ static void print_table(const struct fpl_bench *b) {
 }
 
 static json_t *row_json(const struct fpl_bench_row *r) {
-    return json_pack("{s:s, s:f, s:s, s:s, s:f, s:s, s:i, s:f}", "name", r->name, "value", r->value, "unit",
-                     r->unit, "peer", r->peer, "ratio", r->ratio, "bits", r->bits, "repeats", r->repeats,
-                     "spread", r->spread);
+    return json_pack("{s:s, s:f, s:s, s:s, s:f, s:s, s:i, s:i, s:f}", "name", r->name, "value", r->value,
+                     "unit", r->unit, "peer", r->peer, "ratio", r->ratio, "bits", r->bits, "repeats",
+                     r->repeats, "replicas", r->replicas, "spread", r->spread);
 }
 
 static enum fpl_code print_json(const struct fpl_bench *b, struct fpl_error *err) {
@@ -210,10 +240,11 @@ static enum fpl_code print_json(const struct fpl_bench *b, struct fpl_error *err
     fpl_machine_describe(&m);
     json_t *rows = json_array();
     for (int i = 0; i < b->count; i++) json_array_append_new(rows, row_json(&b->row[i]));
-    json_t *root = json_pack("{s:s, s:{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:f}, s:o}", "schema",
-                             "fplaw-bench/1", "machine", "host", m.host, "cpu", m.cpu, "compiler", m.compiler,
-                             "simd", fpl_simd_level(), "blas", fpl_sgemm_core(), "revision", fpl_cli_revision,
-                             "numerics", FPL_NUMERICS, "sgemm_gflops", 1e-9 * b->sgemm, "rows", rows);
+    json_t *root = json_pack("{s:s, s:{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:f}, s:o}", "schema",
+                             "fplaw-bench/1", "machine", "backend", b->kernels->name, "device", b->variants,
+                             "host", m.host, "cpu", m.cpu, "compiler", m.compiler, "simd", fpl_simd_level(),
+                             "blas", fpl_sgemm_core(), "revision", fpl_cli_revision, "numerics", FPL_NUMERICS,
+                             "sgemm_gflops", 1e-9 * b->sgemm, "rows", rows);
     char *text = root != NULL ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) : NULL;
     json_decref(root);
     if (text == NULL) return fpl_fail(err, FPL_SYSTEM, "bench: out of memory");
@@ -222,115 +253,33 @@ static enum fpl_code print_json(const struct fpl_bench *b, struct fpl_error *err
     return FPL_OK;
 }
 
-/* ---- comparing ------------------------------------------------------------------------------------ */
-
-static const struct fpl_bench_row *find_row(const struct fpl_bench *b, const char *name) {
-    for (int i = 0; i < b->count; i++)
-        if (strcmp(b->row[i].name, name) == 0) return &b->row[i];
-    return NULL;
-}
-
-/* What is wrong with a row of the baseline now: "" if nothing. */
-static void compare_row(const struct fpl_bench *b, json_t *old, double tolerance, char *why, size_t size) {
-    const char *name = json_string_value(json_object_get(old, "name"));
-    const char *bits = json_string_value(json_object_get(old, "bits"));
-    const double ratio = json_number_value(json_object_get(old, "ratio"));
-    const double spread = json_number_value(json_object_get(old, "spread"));
-    const struct fpl_bench_row *now = find_row(b, name);
-    why[0] = '\0';
-    if (now == NULL)
-        snprintf(why, size, "is not measured any more");
-    else if (bits != NULL && strcmp(bits, now->bits) != 0)
-        snprintf(why, size, "computes other bits (%s, were %s)", now->bits, bits);
-    else if (now->ratio < ratio * (1.0 - tolerance - fmax(spread, now->spread)))
-        snprintf(why, size, "fell from %.3f to %.3f of %s", ratio, now->ratio, now->peer);
-}
-
-static enum fpl_code load_baseline(const char *path, json_t **root, struct fpl_error *err) {
-    char *text;
-    size_t size;
-    json_error_t where;
-    enum fpl_code code = fpl_file_read(path, 16u << 20, &text, &size, err);
-    if (code != FPL_OK) return code;
-    *root = json_loadb(text, size, 0, &where);
-    free(text);
-    if (*root == NULL)
-        return fpl_fail(err, FPL_INVALID, "%s, line %d: not JSON: %s", path, where.line, where.text);
-    const char *schema = json_string_value(json_object_get(*root, "schema"));
-    json_t *rows = json_object_get(*root, "rows"), *row;
-    size_t i;
-    int good = schema != NULL && strcmp(schema, "fplaw-bench/1") == 0 && json_is_array(rows);
-    json_array_foreach(rows, i, row) {
-        good = good && json_is_string(json_object_get(row, "name")) &&
-               json_is_number(json_object_get(row, "ratio"));
-    }
-    if (good) return FPL_OK;
-    json_decref(*root);
-    return fpl_fail(err, FPL_INVALID, "%s: not the output of `fplaw bench --json` (schema fplaw-bench/1)",
-                    path);
-}
-
-static void add_attribute(struct fpl_text *xml, const char *name, const char *value) {
-    fpl_text_add(xml, " %s=\"", name);
-    for (; *value != '\0'; value++) {
-        if (strchr("<>&\"'", *value) != NULL || (unsigned char)*value < 32)
-            fpl_text_add(xml, "&#%d;", *value);
-        else
-            fpl_text_append(xml, value, 1);
-    }
-    fpl_text_add(xml, "\"");
-}
-
-static void add_case(struct fpl_text *xml, const char *name, const char *why) {
-    fpl_text_add(xml, "  <testcase classname=\"fplaw.bench\"");
-    add_attribute(xml, "name", name);
-    fpl_text_add(xml, ">");
-    if (why[0] != '\0') {
-        fpl_text_add(xml, "<failure");
-        add_attribute(xml, "message", why);
-        fpl_text_add(xml, "/>");
-    }
-    fpl_text_add(xml, "</testcase>\n");
-}
-
-/* Compare row by row; messages and JUnit cases; FPL_REGRESSION if any row got worse. */
-static enum fpl_code compare(const struct fpl_bench *b, const struct arguments *a, json_t *baseline,
-                             struct fpl_error *err) {
-    struct fpl_text xml = {NULL, 0, 0, 0}, names = {NULL, 0, 0, 0};
-    json_t *rows = json_object_get(baseline, "rows"), *row;
-    size_t i;
-    int worse = 0;
-    fpl_text_add(
-        &xml, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"fplaw bench\" tests=\"%zu\">\n",
-        json_array_size(rows));
-    json_array_foreach(rows, i, row) {
-        const char *name = json_string_value(json_object_get(row, "name"));
-        char why[160];
-        if (name != NULL && !row_asked(a->suite, name)) continue;
-        compare_row(b, row, a->tolerance, why, sizeof why);
-        add_case(&xml, name, why);
-        if (why[0] == '\0') continue;
-        fpl_text_add(&names, "%s'%s' %s", worse++ ? "; " : "", name, why);
-    }
-    fpl_text_add(&xml, "</testsuite>\n");
-    enum fpl_code code =
-        xml.failed || names.failed ? fpl_fail(err, FPL_SYSTEM, "bench: out of memory") : FPL_OK;
-    if (code == FPL_OK && a->junit != NULL) code = fpl_file_write(a->junit, xml.text, xml.size, err);
-    if (code == FPL_OK && worse > 0)
-        code = fpl_fail(err, FPL_REGRESSION, "bench: %d of %zu rows are worse than %s: %s", worse,
-                        json_array_size(rows), a->baseline, names.text);
-    fpl_text_free(&xml);
-    fpl_text_free(&names);
-    return code;
-}
-
 /* ---- the command ------------------------------------------------------------------------------------ */
+
+/* The device's own words are asked for once: opening it takes time. */
+static enum fpl_code choose_device(struct fpl_bench *b, const char *text, struct fpl_error *err) {
+    struct fpl_device *dev = NULL;
+    cpu_set_t set;
+    enum fpl_code code =
+        fpl_backend_choose(text != NULL ? text : fpl_backend_names[0], &b->kernels, &b->number, err);
+    if (code == FPL_OK) code = fpl_backend_ready(b->kernels, b->number, err);
+    if (b->number < 0) b->number = 0;
+    b->threads = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    const struct fpl_device_options first = {.threads = 1, .number = b->number};
+    if (code == FPL_OK) code = b->kernels->open(&dev, &first, err);
+    if (code != FPL_OK) return code;
+    b->kernels->describe(dev, b->variants, sizeof b->variants);
+    b->kernels->close(dev);
+    return FPL_OK;
+}
 
 int fpl_cmd_bench(int argc, char **argv) {
     static const struct argp argp = {
-        options, parse,
-        "",      "Measure training steps, products and quantizers against their peers, on one core.",
-        NULL,    NULL,
+        options,
+        parse,
+        "",
+        "Measure training steps, products and quantizers against their peers, on one core or on a GPU.",
+        NULL,
+        NULL,
         NULL};
     struct arguments a = {.tolerance = 0.05};
     struct fpl_error err = {FPL_OK, ""};
@@ -343,15 +292,21 @@ int fpl_cmd_bench(int argc, char **argv) {
         return fpl_cli_fail(&err);
     }
     if (a.tolerance_text != NULL && read_tolerance(&a, &err) != FPL_OK) return fpl_cli_fail(&err);
-    if (a.baseline != NULL && load_baseline(a.baseline, &baseline, &err) != FPL_OK) return fpl_cli_fail(&err);
-    if (check_suite(a.suite, &err) != FPL_OK) return fpl_cli_fail(&err);
+    enum fpl_code code = choose_device(&bench, a.device, &err);
+    struct part part[MOST_PARTS + 1];
+    if (code == FPL_OK) choose_parts(&bench, part);
+    if (code == FPL_OK && a.baseline != NULL) code = fpl_bench_load(&bench, a.baseline, &baseline, &err);
+    if (code == FPL_OK) code = check_suite(part, a.suite, &err);
     bench.quick = a.quick;
-    enum fpl_code code = run_all(&bench, a.suite, &err);
+    if (code == FPL_OK) code = run_all(&bench, part, a.suite, &err);
     if (code == FPL_OK && a.json)
         code = print_json(&bench, &err);
     else if (code == FPL_OK)
         print_table(&bench);
-    if (code == FPL_OK && baseline != NULL) code = compare(&bench, &a, baseline, &err);
+    if (code == FPL_OK && baseline != NULL) {
+        const struct fpl_bench_comparison c = {a.baseline, a.junit, a.suite, a.tolerance};
+        code = fpl_bench_compare(&bench, &c, baseline, &err);
+    }
     json_decref(baseline);
     return code == FPL_OK ? 0 : fpl_cli_fail(&err);
 }

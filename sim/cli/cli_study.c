@@ -276,6 +276,7 @@ static enum fpl_code run_study(const struct arguments *a, struct telling *t, str
     struct fpl_study_options o = {.directory = a->out,
                                   .workers = t->workers,
                                   .pack = t->pack,
+                                  .threads = kernels->devices != NULL ? 1 + (cores() - 1) / t->workers : 1,
                                   .measure = kernels->replicas != NULL,
                                   .device = number >= 0 ? number : 0,
                                   .devices = devices,

@@ -305,8 +305,8 @@ char *packs_request(const struct session *x, int worker, const struct job *job) 
         json_decref(known);
     }
     if (!failed)
-        root = json_pack("{s:O, s:O, s:i, s:b}", "runs", runs, "codebooks", codebooks, "device",
-                         x->o->device + worker % devices, "measure", job->measures);
+        root = json_pack("{s:O, s:O, s:i, s:i, s:b}", "runs", runs, "codebooks", codebooks, "device",
+                         x->o->device + worker % devices, "threads", x->o->threads, "measure", job->measures);
     char *json = root != NULL ? json_dumps(root, JSON_COMPACT) : NULL;
     json_decref(runs);
     json_decref(codebooks);

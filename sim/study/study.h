@@ -175,6 +175,7 @@ struct fpl_study_options {
     int workers;                       /* processes */
     int pack;                          /* most runs side by side; 0: no limit of the caller's */
     int measure;                       /* the backend gains from packs; 0: they are of `pack` runs (0: 1) */
+    int threads;                       /* inside a worker; 0: 1 */
     int device, devices;               /* worker k takes device + k mod devices, of the backend's */
     int dry_run;                       /* stop after `planned`; directory may be NULL */
     double budget;                     /* replaces the file's if > 0 */
@@ -217,7 +218,8 @@ struct fpl_worker_options {
 
 /* Serve requests from standard input until it ends or a signal comes, one at a time:
  *   in    {"runs": [{"options": {key: value text, ...}, "checkpoint": path}, ...],
- *          "codebooks": {hash: values}, "device": number, "measure": true if only that is asked for}
+ *          "codebooks": {hash: values}, "device": number, "threads": number,
+ *          "measure": true if only that is asked for}
  *   out   progress 0.25 | note TEXT | record JSON, for each run as it ends;
  *         at last   done | error CODE one line | stopped | pack BEST R:SECONDS R:SECONDS ...
  * Returns FPL_STOPPED after a signal. */

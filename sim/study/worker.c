@@ -30,7 +30,7 @@ struct server {
 };
 
 struct request {
-    int count, measures, device;
+    int count, measures, device, threads;
     struct fpl_config *config; /* [count] */
     char **checkpoint;         /* [count] */
 };
@@ -65,6 +65,7 @@ static enum fpl_code read_request(const char *line, struct request *q, struct fp
     enum fpl_code code = codebooks != NULL ? fpl_codebooks_from_json(codebooks, err) : FPL_OK;
     q->count = (int)json_array_size(runs);
     q->measures = json_is_true(json_object_get(root, "measure"));
+    q->threads = (int)json_integer_value(json_object_get(root, "threads"));
     q->device = (int)json_integer_value(json_object_get(root, "device"));
     q->config = calloc((size_t)q->count + 1, sizeof *q->config);
     q->checkpoint = calloc((size_t)q->count + 1, sizeof *q->checkpoint);
@@ -145,7 +146,7 @@ static enum fpl_code answer(struct server *v, const char *line, struct fpl_error
     enum fpl_code code = read_request(line, &q, err);
     if (code == FPL_OK) code = open_data(v, &q.config[0], err);
     const struct fpl_train_options options = {.kernels = v->options->kernels,
-                                              .threads = 1,
+                                              .threads = q.threads > 0 ? q.threads : 1,
                                               .device = q.device,
                                               .revision = v->options->revision,
                                               .checkpoint = (const char *const *)q.checkpoint,

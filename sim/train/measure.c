@@ -34,9 +34,9 @@ static enum fpl_code most_replicas(const struct fpl_config *c, const struct fpl_
     return FPL_OK;
 }
 
-/* The least seconds of a step of the first R runs side by side. */
-static enum fpl_code time_pack(const struct fpl_config *configs, int R, const struct fpl_data *data,
-                               const struct fpl_train_options *o, double *seconds, struct fpl_error *err) {
+enum fpl_code fpl_train_step_seconds(const struct fpl_config *configs, int R, const struct fpl_data *data,
+                                     const struct fpl_train_options *o, double *seconds,
+                                     struct fpl_error *err) {
     struct fpl_trainer t = {.R = R, .data = data, .options = o, .k = o->kernels};
     const struct fpl_config **list = calloc((size_t)R, sizeof *list);
     if (list == NULL) return fpl_fail(err, FPL_SYSTEM, "no memory for a pack of %d runs", R);
@@ -78,7 +78,7 @@ enum fpl_code fpl_train_measure(const struct fpl_config *configs, int count, con
     if (fpl_config_steps(&configs[0]) < WORTH) out->best = most;
     if (most == out->best) return FPL_OK;
     for (int R = 1; out->tried < room; R = 2 * R < most ? 2 * R : most) {
-        code = time_pack(configs, R, data, options, &out->seconds[out->tried], err);
+        code = fpl_train_step_seconds(configs, R, data, options, &out->seconds[out->tried], err);
         if (code == FPL_MEMORY && R > 1) return FPL_OK;
         if (code != FPL_OK) return code;
         out->replicas[out->tried++] = R;

@@ -31,8 +31,10 @@ int fpl_trainer_active(const struct fpl_trainer *t) {
 /* Forward and backward over the batch; t->sum[r]: summed losses in row order. */
 static void run_batch(struct fpl_trainer *t) {
     const int64_t tokens = t->micro_sequences * t->seq;
+    const int threads = t->options->threads < t->R ? t->options->threads : t->R;
     for (int r = 0; r < t->R; r++) t->sum[r] = 0;
     for (int64_t first = 0; first < t->batch_sequences; first += t->micro_sequences) {
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
         for (int r = 0; r < t->R; r++)
             fpl_data_train(t->data, t->replica[r].config->seed, t->step, t->batch_sequences, first,
                            t->micro_sequences, t->inputs + r * tokens, t->targets + r * tokens);

@@ -28,7 +28,7 @@
 
 struct fpl_train_options {
     const struct fpl_kernels *kernels;
-    int threads;                       /* inside operations */
+    int threads;                       /* inside operations, and over the replicas' data */
     int device;                        /* number of the backend's device */
     const char *revision;              /* of the source, for records; NULL: unknown */
     const char *const *checkpoint;     /* [R] a file for each run; NULL: none are written or read. The
@@ -76,5 +76,11 @@ struct fpl_pack_speed {
 enum fpl_code fpl_train_measure(const struct fpl_config *configs, int count, const struct fpl_data *data,
                                 const struct fpl_train_options *options, struct fpl_pack_speed *out,
                                 struct fpl_error *err);
+
+/* The least seconds of a training step of R configurations side by side, over a few steps from the
+ * start after as few untimed ones. */
+enum fpl_code fpl_train_step_seconds(const struct fpl_config *configs, int R, const struct fpl_data *data,
+                                     const struct fpl_train_options *options, double *seconds,
+                                     struct fpl_error *err);
 
 #endif

@@ -60,7 +60,10 @@ static const struct argp_option options[] = {
     {"isoflop", KEY_ISOFLOP, NULL, 0, "losses over sizes at the first budget, in its best format", 4},
     {"next", KEY_NEXT, "K", 0, "propose the K runs that narrow a decision most, as a study file", 5},
     {"decide", KEY_DECIDE, "loss|lr|batch|D_crit[@N=..,D=..,format=..,block=..]|best-format", 0,
-     "the decision; what it leaves out is that of the plan's best row", 5},
+     "the decision; what it leaves out is that of the plan's best row, without a budget the largest N and D "
+     "of the "
+     "fit, unquantized",
+     5},
     {"max-flops", KEY_MAX_FLOPS, "X", 0, "largest proposed run", 5},
     {"noise", KEY_NOISE, "SD", 0, "of ln loss of one run (default: the fit's)", 5},
     {"least-gain", KEY_LEAST_GAIN, "SHARE", 0,

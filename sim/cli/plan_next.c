@@ -35,15 +35,19 @@ static enum fpl_code options_of(const struct plan_asked *a, struct fpl_next_opti
     return code;
 }
 
-static void tell(const struct plan_asked *a, const struct fpl_next *next) {
+static void tell(const struct fpl_decision_of *decision, const struct fpl_next *next) {
     double flop = 0.0;
+    char place[96] = "";
     for (size_t i = 0; i < next->runs; i++) flop += next->run[i].flop;
-    fprintf(
-        stderr,
-        "fplaw: plan: %zu runs of %zu candidates, %.3g FLOP in all; sd of %s, in ln units, %.4g before, %.4g "
-        "after (noise of a run %.3g)\n",
-        next->runs, next->candidates, flop, a->decide != NULL ? a->decide : "loss", next->sd_before,
-        next->sd_after, next->noise);
+    if (decision->what != FPL_DECIDE_FORMAT)
+        snprintf(place, sizeof place, " at N %.3g, D %.3g%s", decision->at.N, decision->at.D,
+                 isnan(decision->at.E) ? ", unquantized" : "");
+    fprintf(stderr,
+            "fplaw: plan: %zu runs of %zu candidates, %.3g FLOP in all; sd of %s%s, in ln units, %.4g "
+            "before, %.4g "
+            "after (noise of a run %.3g)\n",
+            next->runs, next->candidates, flop, fpl_decide_names[decision->what], place, next->sd_before,
+            next->sd_after, next->noise);
 }
 
 enum fpl_code plan_next(const struct plan_asked *a, const struct fpl_fit *fit, const struct fpl_plan *plan,
@@ -63,7 +67,7 @@ enum fpl_code plan_next(const struct plan_asked *a, const struct fpl_fit *fit, c
         code = fpl_file_write(a->out, text, strlen(text), err);
     else if (code == FPL_OK)
         printf("%s", text);
-    if (code == FPL_OK) tell(a, &next);
+    if (code == FPL_OK) tell(&decision, &next);
     free(text);
     fpl_next_free(&next);
     return code;

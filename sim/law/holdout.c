@@ -87,11 +87,14 @@ static enum fpl_code choose_rows(const struct fpl_problem *p, const struct fpl_r
                                  const char *expression, unsigned char *match, struct fpl_error *err) {
     const int size = strcmp(expression, "largest-N") == 0, data = strcmp(expression, "largest-D") == 0;
     if (size || data) {
-        const double largest = size ? p->N[1] : p->D[1];
-        for (size_t i = 0; i < p->count; i++) {
-            const struct fpl_run *r = &runs->run[p->row[i].run];
-            match[i] = (size ? r->N : r->D) == largest;
-        }
+        double largest = 0.0; /* of the runs: not every law takes D */
+        for (int pass = 0; pass < 2; pass++)
+            for (size_t i = 0; i < p->count; i++) {
+                const struct fpl_run *r = &runs->run[p->row[i].run];
+                const double x = size ? r->N : r->D;
+                if (pass == 0) largest = fmax(largest, x); /* passes over NaN */
+                match[i] = x == largest;
+            }
         return FPL_OK;
     }
     unsigned char *all = malloc(runs->count + 1);

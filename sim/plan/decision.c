@@ -5,7 +5,8 @@
  *   best-format                                  ln loss of the plan's best format minus its runner-up's,
  *                                                each at its own optimum for the budget
  *
- * What a text leaves out is that of the plan's best row; without a plan it is missing.
+ * What a text leaves out is that of the plan's best row; without a plan and without both of N and
+ * D these are the largest that the fit has seen, and the run is unquantized.
  */
 #include <math.h>
 #include <stdio.h>
@@ -61,8 +62,15 @@ static enum fpl_code take(const char *text, size_t length, char format[48], stru
 }
 
 /* What the text left out. */
-static void complete(const struct fpl_plan_row *best, const char *format, struct fpl_decision_of *out) {
-    if (best == NULL) return;
+static void complete(const struct fpl_fit *fit, const struct fpl_plan_row *best, const char *format,
+                     struct fpl_decision_of *out) {
+    if (best == NULL) {
+        struct fpl_fit_summary s;
+        fpl_fit_summarize(fit, &s);
+        if (isnan(out->at.N) && isnan(out->at.D) && s.N[1] > 0.0 && s.D[1] > 0.0)
+            out->at.N = s.N[1], out->at.D = s.D[1];
+        return;
+    }
     if (isnan(out->at.N)) out->at.N = best->at.N;
     if (isnan(out->at.D)) out->at.D = best->at.D;
     if (format[0] != '\0') return;
@@ -71,7 +79,7 @@ static void complete(const struct fpl_plan_row *best, const char *format, struct
     out->at.block = best->format->block;
 }
 
-static enum fpl_code parse_place(const char *text, const struct fpl_plan_row *best,
+static enum fpl_code parse_place(const struct fpl_fit *fit, const char *text, const struct fpl_plan_row *best,
                                  struct fpl_decision_of *out, struct fpl_error *err) {
     char format[48] = "";
     enum fpl_code code = FPL_OK;
@@ -87,7 +95,7 @@ static enum fpl_code parse_place(const char *text, const struct fpl_plan_row *be
             return fpl_fail_at(err, "--decide");
         out->at.E = f.E, out->at.M = f.M, out->at.block = f.block;
     }
-    complete(best, format, out);
+    complete(fit, best, format, out);
     if (isnan(out->at.N) || isnan(out->at.D))
         return fpl_fail(err, FPL_INVALID, "--decide: N= and D= are expected, or a budget (--flops)");
     return FPL_OK;
@@ -128,7 +136,7 @@ enum fpl_code fpl_decision_parse(const struct fpl_fit *fit, const char *text, co
     enum fpl_code code = find_name(text, length, &out->what, err);
     if (code != FPL_OK) return code;
     if (out->what != FPL_DECIDE_FORMAT)
-        code = parse_place(text[length] == '@' ? text + length + 1 : "", best, out, err);
+        code = parse_place(fit, text[length] == '@' ? text + length + 1 : "", best, out, err);
     else if (text[length] == '@')
         code =
             fpl_fail(err, FPL_INVALID, "--decide best-format: the formats are those of --speed and --format");

@@ -135,7 +135,9 @@ refuses 'cannot plan' qat:paper --flops 1e21
 refuses 'no such published constants' capybara:mine --flops 1e21
 refuses 'needs the fit.s resamples' capybara:paper --flops 1e21 --next 3
 refuses 'did you mean loss' "$demo" --next 3 --decide los
-refuses 'N= and D= are expected' "$demo" --next 3
+refuses 'N= and D= are expected' "$demo" --next 3 --decide loss@N=1e6
+"$FPLAW" plan "$demo" --next 2 >out 2>err && grep -q 'recipe' out && grep -q 'at N ' err ||
+    fail "plan FIT.json --next K alone: $(cat err)"
 refuses 'accepted is 1 to 10000' "$demo" --next 2.5 --flops 1e12
 refuses 'what --next chooses' "$demo" --next 2 --flops 1e12 --set lr=1
 refuses 'has no law' "$demo" --flops 1e12 --law nothing

@@ -335,6 +335,10 @@ static void test_refusals(void **state) {
     refused(b, "lr@N=1e6,D=1e6", "does not tell");
     refused(b, "D_crit@N=1e6,D=1e6", "format");
     refused(b, "best-format", "budget");
+    struct fpl_fit_summary s;
+    const struct fpl_decision_of largest = decide(b, "loss");
+    fpl_fit_summarize(b->fit, &s);
+    assert_true(largest.at.N == s.N[1] && largest.at.D == s.D[1] && isnan(largest.at.E));
     struct fpl_decision_of d = decide(b, decisions[0]);
     struct fpl_next_options o = options_of(b, 3);
     struct fpl_next next;

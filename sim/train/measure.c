@@ -42,15 +42,16 @@ enum fpl_code fpl_train_step_seconds(const struct fpl_config *configs, int R, co
     if (list == NULL) return fpl_fail(err, FPL_SYSTEM, "no memory for a pack of %d runs", R);
     for (int r = 0; r < R; r++) list[r] = &configs[r];
     enum fpl_code code = fpl_trainer_open(&t, list, err);
+    double (*const clock)(void) = o->clock != NULL ? o->clock : fpl_clock;
     *seconds = 1e300;
     for (int i = 0; code == FPL_OK && i < WARM + TIMED; i++) {
         double loss;
-        const double begun = fpl_clock();
+        const double begun = clock();
         if (fpl_trainer_stopped(&t))
             code = fpl_fail(err, FPL_STOPPED, "stopped by signal %d", fpl_trainer_stopped(&t));
         else
             code = fpl_trainer_step(&t, &loss, err);
-        const double used = fpl_clock() - begun;
+        const double used = clock() - begun;
         if (i >= WARM && used < *seconds) *seconds = used;
     }
     fpl_trainer_close(&t);

@@ -39,6 +39,7 @@ struct fpl_train_options {
     /* A run's record is complete: some runs of a pack end before the others.  May be NULL. */
     void (*ended)(void *context, int run, const struct fpl_record *record);
     void *context;
+    double (*clock)(void); /* seconds, for what is measured to choose a pack's size; NULL: the wall's */
 };
 
 /* Train R configurations of one shape side by side: equal model, data, steps, batch, betas,

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Remakes this folder from nothing: text, study (46 minutes on two busy cores of the machine named in
 # README.md; goes on when called again), table, fits, report.  With --fits only the fits, the table of
-# held-out errors and the report, from the runs.csv that lies here (two minutes).
+# held-out errors and the report, from the runs.csv that lies here (two minutes on quiet cores).
 #   sh results/2026-11-22-gcide-text/remake.sh [--fits] path/to/fplaw [DIRECTORY]
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -34,6 +34,7 @@ fit --law joint,capybara,chinchilla,chinchilla-nd,farseer,steplaw --where "$full
     --bootstrap 500 --out fit.json
 fit --law joint --where "$cap" --hold-out cell --bootstrap 500 --out fit-capybara.json
 "$fplaw" report runs.csv fit.json fit-capybara.json --out report.html --figures figures
+rm -f figures/law-*.svg # they are in the report
 
 # Held-out errors of every law that these runs can support: rms of log residuals in per cent (mean).
 held() { # LABEL CONDITION OPTION...

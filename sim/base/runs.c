@@ -40,6 +40,7 @@ const struct fpl_column fpl_columns[] = {
     COLUMN(numerics, FPL_COL_SMALL, FPL_COL_TABLE),
     COLUMN(seconds, FPL_COL_REAL, FPL_COL_MEASURED),
     COLUMN(tokens_per_second, FPL_COL_REAL, FPL_COL_MEASURED),
+    COLUMN(schedule, FPL_COL_TEXT, FPL_COL_HIDDEN),
     COLUMN(oracle, FPL_COL_REAL, FPL_COL_HIDDEN),
     COLUMN(entropy_rate, FPL_COL_REAL, FPL_COL_HIDDEN),
     COLUMN(Pw, FPL_COL_OPTIONAL, FPL_COL_HIDDEN),
@@ -73,7 +74,8 @@ enum fpl_code fpl_column_unknown(const char *name, struct fpl_error *err) {
     return fpl_fail(
         err, FPL_INVALID,
         "unknown column '%s'; columns are run seed status N D lr batch_tokens recipe format granularity E M "
-        "block steps seq loss loss_se backend numerics seconds tokens_per_second oracle entropy_rate Pw Pa "
+        "block steps seq loss loss_se backend numerics seconds tokens_per_second schedule oracle "
+        "entropy_rate Pw Pa "
         "Pkv bits group step N_mean x eff_N eff_D delta",
         name);
 }

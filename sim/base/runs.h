@@ -23,6 +23,7 @@ struct fpl_run {
     double steps, seq;
     double loss, loss_se;
     char backend[16];
+    char schedule[16]; /* of the learning rate: cosine, wsd, constant; "": not known */
     int numerics;
     double oracle, entropy_rate; /* NaN where unknown; stores only */
     /* --timing */

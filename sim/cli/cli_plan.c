@@ -242,7 +242,7 @@ static enum fpl_code make(const struct plan_asked *a, const struct fpl_fit *opti
         if (code != FPL_OK) return fpl_fail_at(err, "plan");
         p->plans++;
         possible |= p->plan[k].rows > 0 && p->plan[k].row[0].possible;
-        if (optima != NULL) plan_take_optima(a, optima, &p->plan[k]);
+        if (optima != NULL) plan_take_optima(a, p->fit, optima, &p->plan[k]);
     }
     if (!possible)
         return fpl_fail(err, FPL_INVALID, "plan: no format has an answer at any budget; %s: %s",

@@ -113,8 +113,17 @@ static json_t *splits(const struct fpl_fit *fit) {
     return list;
 }
 
+static json_t *forms_of(const struct predict_forms *f) {
+    json_t *o = json_object(), *laws = json_array();
+    for (size_t i = 0; i < f->count; i++) json_array_append_new(laws, json_string(f->law[i]));
+    json_object_set_new(o, "laws", laws);
+    json_object_set_new(o, "lo", number(f->count > 0 ? f->loss[0] : (double)NAN));
+    json_object_set_new(o, "hi", number(f->count > 0 ? f->loss[1] : (double)NAN));
+    return o;
+}
+
 static enum fpl_code print_json(const struct fpl_fit *fit, const struct fpl_answer *answer,
-                                struct fpl_error *err) {
+                                const struct predict_forms *forms, struct fpl_error *err) {
     json_t *o = json_object();
     json_object_set_new(o, "law", json_string(fpl_law_name(fpl_fit_law(fit))));
     json_object_set_new(o, "loss", estimate(&answer->loss));
@@ -126,6 +135,8 @@ static enum fpl_code print_json(const struct fpl_fit *fit, const struct fpl_answ
     for (int i = 0; i < answer->told_count; i++)
         json_object_set_new(o, answer->told[i].name, estimate(&answer->told[i].value));
     json_object_set_new(o, "best_split", splits(fit));
+    json_object_set_new(o, "loss_over_forms", forms_of(forms));
+    json_object_set_new(o, "schedule", json_string(fpl_fit_schedule(fit)));
     json_object_set_new(o, "outside", number(answer->outside));
     json_object_set_new(o, "warning", json_string(answer->warning));
     char *text = json_dumps(o, JSON_REAL_PRECISION(17) | JSON_PRESERVE_ORDER);
@@ -179,20 +190,34 @@ static void print_text(const struct fpl_fit *fit, const struct fpl_answer *answe
     print_splits(fit);
     if (fpl_fit_recipe(fit)[0] != '\0')
         printf("  quantized runs of the fit compute as %s does, in several formats\n", fpl_fit_recipe(fit));
+    if (fpl_fit_conventions(fit)[0] != '\0') printf("  measured with: %s\n", fpl_fit_conventions(fit));
+    if (fpl_fit_conventions(fit)[0] == '\0' && fpl_fit_schedule(fit)[0] != '\0')
+        printf("  schedule of the fit's runs: %s\n", fpl_fit_schedule(fit));
     if (s.bootstrap > 0) printf("  brackets: %g %% intervals\n", 100.0 * s.level);
 }
 
+static void print_forms(const struct predict_forms *f) {
+    if (f->count < 2) return;
+    printf("over the forms that fit about as well (");
+    for (size_t i = 0; i < f->count; i++) printf("%s%s", i > 0 ? ", " : "", f->law[i]);
+    printf(")\n  loss                   %12.6g to %.6g\n", f->loss[0], f->loss[1]);
+}
+
 static enum fpl_code answer_one(const struct arguments *a, const struct fpl_fit *fit,
-                                const struct fpl_question *question, struct fpl_error *err) {
+                                const struct predict_question *asked, const struct predict_forms *forms,
+                                struct fpl_error *err) {
     struct fpl_answer answer;
-    enum fpl_code code = fpl_fit_ask(fit, question, &answer, err);
+    char warning[192];
+    enum fpl_code code = fpl_fit_ask(fit, &asked->question, &answer, err);
     if (code != FPL_OK) return fpl_fail_at(err, "predict");
     if (a->json)
-        code = print_json(fit, &answer, err);
+        code = print_json(fit, &answer, forms, err);
     else
         print_text(fit, &answer);
     if (answer.warning[0] != '\0')
         fprintf(stderr, "fplaw: %s: %s\n", fpl_law_name(fpl_fit_law(fit)), answer.warning);
+    predict_schedule_warning(asked, fit, warning, sizeof warning);
+    if (warning[0] != '\0') fprintf(stderr, "fplaw: %s: %s\n", fpl_law_name(fpl_fit_law(fit)), warning);
     return code;
 }
 
@@ -200,6 +225,7 @@ int fpl_cmd_predict(int argc, char **argv) {
     struct arguments a = {0};
     struct fpl_error err = {FPL_OK, ""};
     struct predict_question asked;
+    struct predict_forms forms;
     struct fpl_fit **fits = NULL;
     size_t count = 0, chosen = 0, of = 0;
     const struct fpl_law *laws[LAW_LIMIT];
@@ -218,8 +244,10 @@ int fpl_cmd_predict(int argc, char **argv) {
     for (size_t i = 0; code == FPL_OK && i < count && of < LAW_LIMIT; i++)
         if (i == chosen || (!a.json && a.law == NULL)) laws[of++] = fpl_fit_law(fits[i]);
     if (code == FPL_OK) code = predict_check(&asked, laws, of, &err);
+    if (code == FPL_OK) predict_ask_forms(fits, count, &asked.question, &forms);
     for (size_t i = 0; code == FPL_OK && i < count; i++)
-        if (i == chosen || (!a.json && a.law == NULL)) code = answer_one(&a, fits[i], &asked.question, &err);
+        if (i == chosen || (!a.json && a.law == NULL)) code = answer_one(&a, fits[i], &asked, &forms, &err);
+    if (code == FPL_OK && !a.json) print_forms(&forms);
     predict_question_free(&asked);
     fpl_fits_free(fits, count);
     return code == FPL_OK ? fpl_cli_flush(0) : fpl_cli_fail(&err);

@@ -52,8 +52,9 @@ struct plan_answer {
     struct plan_other other[PLAN_OTHERS];
     size_t others;
 };
-/* Learning rates and batches of another fit at every row's N and D. */
-void plan_take_optima(const struct plan_asked *a, const struct fpl_fit *optima, struct fpl_plan *plan);
+/* Learning rates and batches of another fit at every row's N and D; schedules that differ are noted. */
+void plan_take_optima(const struct plan_asked *a, const struct fpl_fit *fit, const struct fpl_fit *optima,
+                      struct fpl_plan *plan);
 void plan_print_text(const struct plan_asked *a, const struct plan_answer *p);
 enum fpl_code plan_print_json(const struct plan_asked *a, const struct plan_answer *p, struct fpl_error *err);
 /* What the law cannot say of a plan: the i-th sentence, NULL past the last. */

@@ -21,7 +21,9 @@ static double limited(const struct fpl_plan_limits *l, double batch) {
     return l->batch_max > 0.0 && batch > l->batch_max ? l->batch_max : batch;
 }
 
-void plan_take_optima(const struct plan_asked *a, const struct fpl_fit *optima, struct fpl_plan *plan) {
+void plan_take_optima(const struct plan_asked *a, const struct fpl_fit *fit, const struct fpl_fit *optima,
+                      struct fpl_plan *plan) {
+    const char *own = fpl_fit_schedule(fit), *theirs = fpl_fit_schedule(optima);
     const int formats = fpl_fit_knows_formats(optima);
     for (size_t i = 0; i < plan->rows; i++) {
         struct fpl_plan_row *r = &plan->row[i];
@@ -39,6 +41,10 @@ void plan_take_optima(const struct plan_asked *a, const struct fpl_fit *optima, 
         snprintf(text, sizeof text, "lr and batch are those of %.60s%s", a->optima,
                  !formats && !isnan(r->format->E) ? ", which knows no formats" : "");
         add_note(r, text);
+        if (own[0] != '\0' && theirs[0] != '\0' && strcmp(own, theirs) != 0) {
+            snprintf(text, sizeof text, "measured under schedule %s, the loss under %s", theirs, own);
+            add_note(r, text);
+        }
         if (r->at.batch_tokens == answer.batch_tokens.value || isnan(answer.batch_tokens.value)) continue;
         r->batch_tokens = (struct fpl_estimate){r->at.batch_tokens, none, none};
         at.batch_tokens = r->at.batch_tokens;

@@ -172,9 +172,8 @@ static double fallen(const char *kind, double done, double decay) {
 static enum fpl_code draw_schedule(const struct extra *x, struct predict_question *p, struct fpl_error *err) {
     const double peak = p->question.value[FPL_VAR_LR], steps = p->question.value[FPL_VAR_STEPS];
     const double warm = floor(x->warmup < 1.0 ? x->warmup * steps + 0.5 : x->warmup);
-    if (!(peak > 0.0) || !(steps >= 1.0))
-        return fpl_fail(err, FPL_INVALID,
-                        "predict: schedule=%s needs lr= (its peak) and steps=", x->schedule);
+    if (!(peak > 0.0) || !(steps >= 1.0)) return FPL_OK; /* only laws of loss curves need it drawn */
+    p->schedule_drawn = 1;
     if (!(warm >= 0.0 && warm < steps) || !(x->decay > 0.0 && x->decay <= 1.0) ||
         !(x->lr_final >= 0.0 && x->lr_final <= peak))
         return fpl_fail(
@@ -202,10 +201,13 @@ static enum fpl_code take_schedule(const struct extra *x, struct predict_questio
     static const char *const kinds[] = {"cosine", "wsd", "constant"};
     if (x->schedule == NULL) return FPL_OK;
     p->schedule_given = 1;
+    p->schedule_name = x->schedule;
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         if (strcmp(x->schedule, kinds[i]) == 0) return draw_schedule(x, p, err);
-    if (strchr(x->schedule, '.') != NULL || strchr(x->schedule, '/') != NULL)
+    if (strchr(x->schedule, '.') != NULL || strchr(x->schedule, '/') != NULL) {
+        p->schedule_drawn = 1;
         return read_schedule(x->schedule, p, err);
+    }
     return fpl_fail(err, FPL_INVALID, "predict: schedule=%.60s: cosine, wsd, constant or a CSV is expected",
                     x->schedule);
 }
@@ -268,6 +270,9 @@ static enum fpl_code check_law(const struct predict_question *p, const struct fp
     if (fpl_law_takes_schedule(law) && !p->schedule_given)
         return fpl_fail(err, FPL_INVALID, "predict: schedule= is missing: %s takes %s", fpl_law_name(law),
                         takes);
+    if (fpl_law_takes_schedule(law) && !p->schedule_drawn)
+        return fpl_fail(err, FPL_INVALID,
+                        "predict: schedule=%s needs lr= (its peak) and steps=", p->schedule_name);
     return FPL_OK;
 }
 

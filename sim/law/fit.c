@@ -287,6 +287,11 @@ static void publish(struct work *w, const struct fpl_runs *runs) {
     if (fit->kind == FPL_ABSOLUTE_LOG) fit->objective /= fit->delta; /* delta |r| far from 0 */
     fit->used = p->count;
     memcpy(fit->where, runs->where, sizeof fit->where);
+    for (size_t i = 0; i < p->count; i++) {
+        const char *schedule = runs->run[p->row[i].run].schedule;
+        if (i > 0 && strcmp(schedule, fit->schedule) != 0) schedule = "mixed";
+        snprintf(fit->schedule, sizeof fit->schedule, "%.15s", schedule);
+    }
     for (size_t i = 0; i < p->count && fit->recipe[0] == '\0'; i++)
         if (fpl_run_is_quantized(&runs->run[p->row[i].run]))
             memcpy(fit->recipe, runs->run[p->row[i].run].recipe, sizeof fit->recipe);

@@ -139,6 +139,26 @@ int fpl_fit_profile(const struct fpl_fit *fit, size_t i, struct fpl_estimate *ou
     return 1;
 }
 
+/* What published constants were measured with, as far as their sources say (shared notes). */
+static const struct {
+    const char *preset, *schedule, *text;
+} conventions[] = {
+    {"steplaw:paper", "cosine", "cosine to a fixed 1e-5; batch in tokens; N without vocabulary"},
+    {"bowl:steplaw", "cosine", "cosine to a fixed 1e-5; batch in tokens; N without vocabulary"},
+    {"capybara:paper", "cosine",
+     "cosine to 0, warm-up 500 steps, batches of 2M tokens, sequences of 2048; one operand of each product "
+     "quantized; N without vocabulary"},
+    {"capybara-channel:paper", "cosine",
+     "cosine to 0, warm-up 500 steps, batches of 2M tokens, sequences of 2048; one operand of each product "
+     "quantized; N without vocabulary"},
+};
+
+const char *fpl_fit_schedule(const struct fpl_fit *fit) { return fit->schedule; }
+
+const char *fpl_fit_conventions(const struct fpl_fit *fit) {
+    return fit->conventions != NULL ? fit->conventions : "";
+}
+
 static enum fpl_code unknown_preset(const struct fpl_law *law, const char *text, struct fpl_error *err) {
     char known[512] = "";
     for (size_t i = 0; fpl_laws[i] != NULL; i++)
@@ -168,6 +188,11 @@ enum fpl_code fpl_law_preset(const char *text, struct fpl_fit **out, struct fpl_
     fit->law = law;
     fit->status = FPL_FIT_CONVERGED;
     snprintf(fit->message, sizeof fit->message, "published constants: %s", preset->source);
+    for (size_t i = 0; i < sizeof conventions / sizeof conventions[0]; i++)
+        if (strcmp(conventions[i].preset, text) == 0) {
+            fit->conventions = conventions[i].text;
+            snprintf(fit->schedule, sizeof fit->schedule, "%s", conventions[i].schedule);
+        }
     memcpy(fit->N, preset->N, sizeof fit->N);
     memcpy(fit->D, preset->D, sizeof fit->D);
     fit->level = 0.95;

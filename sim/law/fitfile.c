@@ -147,6 +147,7 @@ static json_t *one_law(const struct fpl_fit *fit) {
     json_object_set_new(law, "objective", objective);
     json_object_set_new(law, "rms_log_residual", number(fit->rms));
     json_object_set_new(law, "scale", number(fit->scale));
+    if (fit->schedule[0] != '\0') json_object_set_new(law, "schedule", json_string(fit->schedule));
     if (fit->recipe[0] != '\0') json_object_set_new(law, "recipe", json_string(fit->recipe));
     json_object_set_new(law, "window", number(fit->window));
     json_object_set_new(law, "held_out", held_out(fit));

@@ -252,6 +252,8 @@ static enum fpl_code read_law(const struct source *s, const json_t *law, struct 
     const char *message = json_string_value(json_object_get(law, "message"));
     snprintf(fit->message, sizeof fit->message, "%s", message != NULL ? message : "");
     const char *recipe = json_string_value(json_object_get(law, "recipe"));
+    const char *schedule = json_string_value(json_object_get(law, "schedule"));
+    snprintf(fit->schedule, sizeof fit->schedule, "%s", schedule != NULL ? schedule : "");
     snprintf(fit->recipe, sizeof fit->recipe, "%s", recipe != NULL ? recipe : "");
     enum fpl_code code = read_range(s, law, "N", fit->N);
     if (code == FPL_OK) code = read_range(s, law, "D", fit->D);

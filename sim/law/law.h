@@ -180,6 +180,10 @@ const char *fpl_fit_finding(const struct fpl_fit *fit, size_t i);
 const char *fpl_fit_recipe(const struct fpl_fit *fit);
 /* The condition that chose the table's runs before the fit did (--where); "": none, or not known. */
 const char *fpl_fit_where(const struct fpl_fit *fit);
+/* The learning-rate schedule of the fit's runs, "mixed" where they differ; "": not known.  And what published
+ * constants take for granted besides; "" of fits. */
+const char *fpl_fit_schedule(const struct fpl_fit *fit);
+const char *fpl_fit_conventions(const struct fpl_fit *fit);
 /* The noise of one run around the law, seed and misfit: the larger of the residuals' robust scale, their
  * root mean square and the held-out error, of ln loss.  0: not known (published constants). */
 double fpl_fit_run_noise(const struct fpl_fit *fit);

@@ -389,7 +389,9 @@ struct fpl_fit {
     double held_out_rms, held_out_mean;
     size_t held_out_runs;
     double N[2], D[2];
-    double range[FPL_VARIABLES][2];  /* 0: not known */
+    double range[FPL_VARIABLES][2]; /* 0: not known */
+    char schedule[16];
+    const char *conventions;         /* static; NULL: none stated */
     char where[1024];                /* of the table; read from a file only */
     char recipe[FPL_RECIPE_LONGEST]; /* of the first quantized run; "": not known */
     size_t used;

@@ -188,6 +188,7 @@ static enum fpl_code fill_run(const struct fpl_record *r, struct fpl_run *run, s
     run->loss = r->loss;
     run->loss_se = r->loss_se;
     snprintf(run->backend, sizeof run->backend, "%s", d.backend);
+    snprintf(run->schedule, sizeof run->schedule, "%s", d.config.schedule);
     run->numerics = d.numerics;
     run->oracle = r->oracle;
     run->entropy_rate = r->entropy_rate;

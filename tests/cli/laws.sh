@@ -214,5 +214,39 @@ python3 -c 'import json; r = json.load(open("s.json"))["laws"][0]["runs"]; asser
     fail "rows of a study's curves"
 "$FPLAW" fit --law annealing,chinchilla --bootstrap 0 s --out t.json >log 2>err
 [ $? -eq 2 ] && grep -q 'by themselves' err || fail "curve laws beside others: $(cat err)"
+
+# ---- what an interval of one law does not say: conventions, other forms ---------------------------
+
+says 'measured with: cosine to a fixed 1e-5' steplaw:paper N=1e9 D=1e11 schedule=cosine
+[ -s err ] && fail "its own schedule: $(cat err)"
+says 'optimal lr' steplaw:paper N=1e9 D=1e11 schedule=wsd
+grep -q 'schedule=wsd is asked for.*cosine' err || fail "another schedule: $(cat err)"
+refuses 'needs lr= ' s.json schedule=wsd
+python3 - >forms.csv <<'PY'
+import random
+random.seed(4)
+print("N,D,loss,schedule")
+for n in (1e4, 4e4, 1.6e5, 6.4e5):
+    for d in (1e6, 4e6, 1.6e7, 6.4e7):
+        for k in range(2):
+            print(f"{n},{d},{(1 + 20 / n**0.4 + 30 / d**0.3) * random.gauss(1, 0.003)},wsd")
+PY
+"$FPLAW" fit --law chinchilla,chinchilla-nd forms.csv --bootstrap 50 --out forms.json >log 2>&1 || fail "forms: $(cat log)"
+says 'over the forms that fit about as well .chinchilla, chinchilla-nd.' forms.json N=1e6 D=1e8 schedule=wsd
+says 'schedule of the fit.s runs: wsd' forms.json N=1e6 D=1e8
+"$FPLAW" predict forms.json N=1e6 D=1e8 schedule=cosine --json >out 2>err
+grep -q 'schedule=cosine is asked for' err || fail "another schedule than the runs': $(cat err)"
+python3 - out <<'PY' || fail "the range over forms: $(cat out)"
+import json, subprocess, os
+one = json.load(open("out"))
+losses = []
+for law in one["loss_over_forms"]["laws"]:
+    text = subprocess.run([os.environ["FPLAW"], "predict", "forms.json", "--law", law, "N=1e6", "D=1e8", "--json"],
+                          capture_output=True, text=True, check=True).stdout
+    losses.append(json.loads(text)["loss"]["value"])
+assert len(losses) == 2 and min(losses) == one["loss_over_forms"]["lo"] and max(losses) == one["loss_over_forms"]["hi"]
+PY
+"$FPLAW" plan forms.json --flops 1e14 --optima steplaw:paper 2>err | grep -q 'under schedule cosine, the loss under wsd' ||
+    fail "a plan of two schedules"
 [ "$failures" -eq 0 ] && echo "laws hold"
 exit "$failures"

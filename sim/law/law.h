@@ -1,8 +1,9 @@
 /* law.h - laws, fits and what a fit can tell.  Reads only tables of runs (runs.h).
  *
  * A law is one file in sim/law and one row of fpl_laws: name, citation, parameters with
- * bounds and units, value and gradient (law_internal.h).  fit.c minimises, bootstrap.c
- * resamples, fitfile.c and fitread.c write and read FIT.json, predict.c answers.
+ * bounds and units, value and gradient (law_internal.h).  rows.c and manner.c choose runs, fit.c
+ * minimises, restart.c doubts the minimum, bootstrap.c resamples, fitfile.c and fitread.c write and read
+ * FIT.json, predict.c answers.
  *
  * Natural logarithms; losses in nats per token; N = non-vocabulary parameters and D = tokens,
  * raw counts; lr = peak learning rate; batch_tokens = tokens of one step.

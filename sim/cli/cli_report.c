@@ -63,6 +63,12 @@ int fpl_cmd_report(int argc, char **argv) {
         fpl_fail(&err, FPL_INVALID, "report: no --out given; `--out report.html` says where to write");
         return fpl_cli_fail(&err);
     }
+    int tables = 0;
+    for (int i = 0; i < a.count; i++) tables |= fpl_report_is_table(a.inputs[i]);
+    if (a.column_count > 0 && !tables) {
+        fpl_fail(&err, FPL_INVALID, "report: --columns is for a table of runs (NAME.csv); none is named");
+        return fpl_cli_fail(&err);
+    }
     char version[160];
     snprintf(version, sizeof version, "%s (revision %s)", fpl_cli_version, fpl_cli_revision);
     const struct fpl_report_options o = {a.inputs, a.count, a.out, version, a.columns, a.figures};

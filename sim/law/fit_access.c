@@ -88,9 +88,7 @@ const char *fpl_fit_where(const struct fpl_fit *fit) { return fit->where; }
 
 const char *fpl_fit_recipe(const struct fpl_fit *fit) { return fit->recipe; }
 
-double fpl_fit_run_noise(const struct fpl_fit *fit) {
-    return fmax(0.0, fmax(fmax(fit->scale, fit->rms), fit->held_out_rms)); /* fmax passes over NaN */
-}
+double fpl_fit_run_noise(const struct fpl_fit *fit) { return fit->scale > 0.0 ? fit->scale : 0.0; }
 
 int fpl_fit_left_out(const struct fpl_fit *fit, size_t i, const char **run, const char **why) {
     if (i >= fit->left.count) return 0;

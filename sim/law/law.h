@@ -185,8 +185,8 @@ const char *fpl_fit_where(const struct fpl_fit *fit);
  * constants take for granted besides; "" of fits. */
 const char *fpl_fit_schedule(const struct fpl_fit *fit);
 const char *fpl_fit_conventions(const struct fpl_fit *fit);
-/* The noise of one run around the law, seed and misfit: the larger of the residuals' robust scale, their
- * root mean square and the held-out error, of ln loss.  0: not known (published constants). */
+/* The noise of one run, of ln loss: the robust scale of the residuals, so that a law's misfit at a few
+ * points does not count.  0: not known (published constants). */
 double fpl_fit_run_noise(const struct fpl_fit *fit);
 /* The i-th cell of --hold-out cell, predicted by a fit without it; 0 past the last. */
 struct fpl_held_cell {

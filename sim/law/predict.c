@@ -3,8 +3,9 @@
  *
  * Every decision is evaluated on the fit's parameters and on each bootstrap vector; its interval
  * is between quantiles of the latter.  The interval of a new run adds the noise of one run,
- * the larger of the robust residual scale, the residuals' root mean square and the
- * held-out error, in quadrature and in logarithms.
+ * the larger of the robust residual scale, the residuals' root mean square and the held-out error, in
+ * quadrature and in logarithms.  The error on runs held out in a direction of extrapolation counts
+ * outside the fitted range only, that of cells everywhere.
  *
  * A bootstrap knows nothing of an error in the law's form: outside the fitted range the
  * intervals are too narrow, so `outside` and the warning say how far out the question lies.
@@ -65,10 +66,13 @@ static int has_penalty(const struct fpl_fit *fit) {
 
 /* ---- intervals of a new run -------------------------------------------------------------------- */
 
-static struct fpl_estimate new_run(const struct fpl_fit *fit, const struct fpl_estimate *mean) {
+static struct fpl_estimate new_run(const struct fpl_fit *fit, const struct fpl_estimate *mean,
+                                   double outside) {
     struct fpl_estimate out = {mean->value, (double)NAN, (double)NAN};
     if (isnan(mean->lo)) return out;
-    const double z = fpl_normal_width(fit->level) * fpl_fit_run_noise(fit);
+    const int held = strcmp(fit->hold_out, "cell") == 0 || outside > 0.0;
+    const double noise = fmax(fmax(fit->scale, fit->rms), held ? fit->held_out_rms : 0.0);
+    const double z = fpl_normal_width(fit->level) * noise;
     const double down = log(mean->value / mean->lo), up = log(mean->hi / mean->value);
     out.lo = mean->value * exp(-sqrt(down * down + z * z));
     out.hi = mean->value * exp(sqrt(up * up + z * z));
@@ -253,7 +257,7 @@ static void answer(const struct fpl_fit *fit, const struct fpl_question *q, stru
     if (law->log_batch != NULL) out->batch_tokens = fpl_estimate_of(fit, decide_batch, &point);
     if (!unknown && law->log_dcrit != NULL) out->D_crit = fpl_estimate_of(fit, decide_dcrit, &point);
     warn_ranges(fit, q, out);
-    out->loss_new = new_run(fit, &out->loss);
+    out->loss_new = new_run(fit, &out->loss, out->outside);
     if (unknown || outside) return;
     tell(fit, q, out);
     warn_few_tokens(out);

@@ -4,8 +4,9 @@
  * pair inside a vector, since what moves the loss of all of them alike (the floor, the data term)
  * says nothing about which is best: a row is within the noise of the fit where the paired interval of its
  * gap reaches zero.  That noise is of the expected losses.  What one run in each format will show has the
- * noise of two runs besides, seed and misfit: a row may be clearly worse and still win such a race.  Both
- * are told; the first decides which format is better, the second whether trying both once would tell.
+ * noise of two runs besides (the robust scale of the fit's residuals): a row may be clearly worse and still
+ * win such a race.  Both are told; the first decides which format is better, the second whether trying both
+ * once would tell.
  *
  * Against the reference, the unquantized row, each format gets its break-even speed and its gap as
  * equivalents (equivalent.c).

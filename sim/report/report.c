@@ -77,7 +77,7 @@ static enum fpl_code read_csv(struct fpl_report_inputs *in, const char *path, co
     return code;
 }
 
-static int is_csv(const char *path) {
+int fpl_report_is_table(const char *path) {
     const size_t n = strlen(path);
     return n > 4 && strcmp(path + n - 4, ".csv") == 0;
 }
@@ -137,7 +137,7 @@ static enum fpl_code read_inputs(const struct fpl_report_options *o, struct fpl_
         if (is_directory(o->inputs[i])) {
             studies++;
             code = read_study(in, o->inputs[i], err);
-        } else if (is_csv(o->inputs[i])) {
+        } else if (fpl_report_is_table(o->inputs[i])) {
             studies++;
             code = read_csv(in, o->inputs[i], o->columns, err);
         } else {

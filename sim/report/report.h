@@ -29,6 +29,7 @@ struct fpl_report_options {
     const char *const *columns; /* of tables: "NAME=COLUMN[*NUMBER]", NULL-terminated or NULL (runs.h) */
     const char *figures;        /* directory that also gets each figure as NAME.svg; may be NULL */
 };
+int fpl_report_is_table(const char *path); /* NAME.csv */
 enum fpl_code fpl_report_write(const struct fpl_report_options *options, struct fpl_error *err);
 
 /* ---- paired ranking (rank.c) ------------------------------------------------------------

@@ -134,6 +134,7 @@ refused() { # STATUS PATTERN COMMAND...
     [ "$got" -eq "$status" ] && [ "$(wc -l <err)" -eq 1 ] && grep -q "$pattern" err && [ ! -e out.html ] ||
         fail "$*: exit $got: $(cat err)"
 }
+refused 2 'columns is for a table' "$FPLAW" report tiny --columns loss=x --out out.html
 refused 1 gnuplot env PATH=/nonexistent "$FPLAW" report tiny --out out.html
 cp -r tiny damaged
 size=$(stat -c %s damaged/study.db)

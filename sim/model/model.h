@@ -44,6 +44,7 @@ struct fpl_model_shape {
     int64_t seq;                              /* T */
     int64_t micro_sequences;                  /* most sequences of one forward call */
     double init_std;                          /* 0: 0.5 / sqrt(C) */
+    int threads;                              /* of the host, that draw initial weights; 0: 1 */
 };
 
 /* What differs between replicas. */

@@ -104,7 +104,9 @@ static void fill_normal(fpl_real *w, int64_t size, double std, uint64_t seed, ui
 
 static void init_matrix(const struct fpl_model *m, fpl_real *all, int64_t offset, int64_t size, double std,
                         uint32_t low) {
-    for (int r = 0; r < m->shape.R; r++)
+    const int R = m->shape.R, threads = m->shape.threads < R ? m->shape.threads : R;
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int r = 0; r < R; r++)
         fill_normal(all + offset + r * size, size, std, m->seeds[r], fpl_stream(FPL_STREAM_WEIGHTS, low));
 }
 

@@ -101,10 +101,11 @@ static enum fpl_code create_model(struct fpl_trainer *t, const struct fpl_config
     const struct fpl_config *c = configs[0];
     const struct fpl_device_options device = {.threads = t->options->threads > 0 ? t->options->threads : 1,
                                               .number = t->options->device};
-    const struct fpl_model_shape shape = fpl_trainer_shape(c, t->R, t->info.vocab);
+    struct fpl_model_shape shape = fpl_trainer_shape(c, t->R, t->info.vocab);
     struct fpl_recipe *recipe = calloc((size_t)t->R, sizeof *recipe);
     struct fpl_model_replica *replica = calloc((size_t)t->R, sizeof *replica);
     enum fpl_code code = FPL_OK;
+    shape.threads = device.threads;
     if (recipe == NULL || replica == NULL) code = fpl_fail(err, FPL_SYSTEM, "no memory for recipes");
     for (int r = 0; code == FPL_OK && r < t->R; r++) {
         code = fpl_recipe_parse(configs[r]->recipe, &recipe[r], err);

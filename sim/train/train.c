@@ -46,6 +46,7 @@ static void run_batch(struct fpl_trainer *t) {
                                     .scale = 1.0 / (double)(t->batch_sequences * t->seq)};
         fpl_model_forward(t->model, &b, t->losses);
         fpl_model_backward(t->model, &b, first > 0);
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
         for (int r = 0; r < t->R; r++)
             for (int64_t i = 0; i < tokens; i++) t->sum[r] += t->losses[r * tokens + i];
     }

@@ -36,3 +36,8 @@ fpl_gpu_test(gpu_accumulate run gpu_accumulate FPLAW_CUBLASLT=none)
 fpl_gpu_test(gpu_training run gpu_training)
 fpl_gpu_test(gpu_training_own run gpu_training FPLAW_CUBLASLT=none)
 fpl_gpu_test(gpu_products run gpu_products)
+
+# Runs side by side have the bits that they have alone, through the whole program.
+add_test(NAME gpu_study COMMAND sh -c "$<TARGET_FILE:gpu_probe> && sh ${CMAKE_CURRENT_SOURCE_DIR}/host/study.sh")
+set_tests_properties(gpu_study PROPERTIES LABELS gpu TIMEOUT 1800 SKIP_RETURN_CODE 77 RESOURCE_LOCK gpu
+  ENVIRONMENT "FPLAW=$<TARGET_FILE:fplaw>;ON_DEVICE=1")

@@ -1,7 +1,8 @@
 #!/bin/sh
 # `fplaw study --device cuda` on CUDA kernels that the host executes (no GPU): runs side by side have
 # the bits that they have alone, whatever the size of packs, the number of devices and their memory;
-# and the losses of the CPU backend but for rounding.   FPLAW: the program with that backend.
+# and the losses of the CPU backend but for rounding.   FPLAW: the program with that backend;
+# ON_DEVICE=1: on a real GPU, whose number and memory are what they are (tests/gpu).
 set -eu
 : "${FPLAW:?the program under test}"
 work=$(mktemp -d)
@@ -35,15 +36,20 @@ study packed --device cuda --workers 1
 grep -q '9 of 9 runs of this shape train side by side' packed.txt || fail "packed: $(cat packed.txt)"
 same packed
 
-# Two devices have two workers, each with its part of the runs.
-FPLAW_HOST_DEVICES=2 study two --device cuda --pack 4
-grep -q 'with 2 workers' two.txt || fail "two devices: $(cat two.txt)"
-same two
+study four --device cuda --workers 1 --pack 4
+same four
 
-# Memory for three of them.
-FPLAW_HOST_MEMORY=12000000 study small --device cuda --workers 1
-grep -q ' 3 of 9 runs of this shape train side by side' small.txt || fail "little memory: $(cat small.txt)"
-same small
+if [ -z "${ON_DEVICE:-}" ]; then
+    # Two devices have two workers, each with its part of the runs.
+    FPLAW_HOST_DEVICES=2 study two --device cuda --pack 4
+    grep -q 'with 2 workers' two.txt || fail "two devices: $(cat two.txt)"
+    same two
+
+    # Memory for three of them.
+    FPLAW_HOST_MEMORY=12000000 study small --device cuda --workers 1
+    grep -q ' 3 of 9 runs of this shape train side by side' small.txt || fail "little memory: $(cat small.txt)"
+    same small
+fi
 
 # Against the CPU: five steps, in which rounding to coarse formats turns ulps into rounding errors of
 # single values (test_host_training derives bounds).

@@ -115,8 +115,11 @@ ready on the device.
 
 ## How to measure
 
-    cmake --preset portable && cmake --build build-portable          # where the Debian packages are
-    FPLAW=build-portable/fplaw sh tests/peers/gpu.sh OUT bench torch table   # on the machine with the GPU
+    cmake --preset portable && cmake --build --preset portable &&      # where the Debian packages are
+        cmake --install build-portable --component program --strip
+    FPLAW=build-portable/folder/bin/fplaw sh tests/peers/gpu.sh OUT    # on the machine with the GPU
+
+A part of it: `gpu.sh OUT bench`, with `SUITE=products` only that suite; `gpu.sh OUT torch table`.
 
 | part | runs | needs | leaves |
 | --- | --- | --- | --- |

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """The models of `fplaw bench --device cuda --suite packs` in PyTorch: how fast, and are they the same?
 
-    python gpu_torch.py --out torch.json      every row, each in a process of its own; needs a GPU
+    python gpu_torch.py --out torch.json      every row, each in a process of its own; needs a GPU; ended
+                                              early, the same again goes on
     python gpu_torch.py --check FPLAW         losses of training runs on the CPU against FPLAW's; no GPU
     python gpu_torch.py --try                 a step in each mode that the CPU has: does this program run
 
@@ -279,10 +280,24 @@ def try_all():
     return 0
 
 
-def measure_all(out, limit):
+def open_result(out):
+    """An empty result, or what an earlier call on the same device and with the same library left."""
     result = {"schema": "fplaw-gpu-peers/1", "torch": torch.__version__, "cuda": torch.version.cuda,
               "device": torch.cuda.get_device_name(), "rows": []}
+    if os.path.exists(out):
+        with open(out, encoding="utf-8") as f:
+            before = json.load(f)
+        if all(before.get(k) == result[k] for k in ("schema", "torch", "cuda", "device")):
+            result["rows"] = [r for r in before["rows"] if "error" not in r]
+    return result
+
+
+def measure_all(out, limit, only):
+    result = open_result(out)
     for row in all_rows():
+        known = any(all(r.get(k) == v for k, v in row.items()) for r in result["rows"])
+        if known or only not in json.dumps(row):
+            continue
         result["rows"].append(measure_apart(row, limit))
         print(json.dumps(result["rows"][-1]), flush=True)
         with open(out + ".part", "w", encoding="utf-8") as f:  # what is measured survives an end in between
@@ -362,6 +377,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", help="measure every row into this JSON file")
     parser.add_argument("--limit", type=float, default=180, help="seconds for a row")
+    parser.add_argument("--only", default="", help="only rows whose JSON holds this text, as '\"shape\": \"100M\"'")
     parser.add_argument("--row", help="one row, printed as JSON")
     parser.add_argument("--try", dest="try_modes", action="store_true", help="one step in each mode, also on a CPU")
     parser.add_argument("--check", metavar="FPLAW", help="compare losses with this program's")
@@ -376,7 +392,7 @@ def main():
     if a.row:
         print(json.dumps(measure(json.loads(a.row))))
     elif a.out:
-        measure_all(a.out, a.limit)
+        measure_all(a.out, a.limit, a.only)
     else:
         parser.error("one of --out, --row and --check is expected")
     return 0

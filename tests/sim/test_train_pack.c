@@ -76,8 +76,11 @@ static void runs_that_break_drop_out(void **state) {
     struct told told = {.count = 0};
     struct fpl_record pack[R];
     struct fpl_error err = {FPL_OK, ""};
-    const struct fpl_train_options o = {
-        .kernels = fpl_backend("cpu"), .progress = on_progress, .ended = on_end, .context = &told};
+    const struct fpl_train_options o = {.kernels = fpl_backend("cpu"),
+                                        .threads = 3,
+                                        .progress = on_progress,
+                                        .ended = on_end,
+                                        .context = &told};
     const double begun = now();
     if (fpl_train(config, R, data, &o, pack, &err) != FPL_OK) fail_msg("%s", err.text);
     const double wall = now() - begun;
@@ -289,8 +292,9 @@ static void what_does_not_fit_ends_the_search(void **state) {
 static void memory_is_predicted(void **state) {
     (void)state;
     const struct fpl_kernels k = make_fake();
-    static const struct fpl_model_shape shapes[] = {
-        {1, 1, 2, 1, 1, 2, 1, 1, 0}, {3, 2, 16, 2, 24, 32, 16, 4, 0}, {5, 3, 12, 3, 7, 33, 9, 2, 0.1}};
+    static const struct fpl_model_shape shapes[] = {{1, 1, 2, 1, 1, 2, 1, 1, 0, 1},
+                                                    {3, 2, 16, 2, 24, 32, 16, 4, 0, 2},
+                                                    {5, 3, 12, 3, 7, 33, 9, 2, 0.1, 3}};
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         struct fpl_recipe recipe;
         struct fpl_model_replica replica[5];

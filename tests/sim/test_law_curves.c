@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "law_synthetic.h"
+#include "law_design.h"
 
 enum { STEPS = 3000, WARM = 60 };
 
@@ -187,11 +187,33 @@ static void test_table(void **state) {
     fpl_runs_free(&runs);
 }
 
+/* Where multipower's beta is pushed to its bound only B's product with it is told: B is not identified. */
+static void test_bound_identifies_nothing(void **state) {
+    (void)state;
+    enum { B = 3, BETA = 4 };
+    int seen = 0;
+    for (uint64_t table = 0; table < 12 && seen < 3; table++) {
+        struct design d;
+        struct fpl_fit *fit = NULL;
+        const struct fpl_fit_options o = {.level = 0.95, .threads = 2};
+        assert_true(design_make(&d, fpl_law_find("multipower"), table, 1));
+        const enum fpl_code code = fpl_law_fit(d.law, &d.runs, &o, &fit, NULL);
+        if (code == FPL_OK && fit->value[BETA] < 0.010001) {
+            seen++;
+            assert_false(fit->identified[BETA]);
+            assert_false(fit->identified[B]);
+        }
+        fpl_fit_free(fit);
+        design_end(&d);
+    }
+    assert_true(seen > 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sums),      cmocka_unit_test(test_multipower),
         cmocka_unit_test(test_annealing), cmocka_unit_test(test_bad_schedules),
-        cmocka_unit_test(test_table),
+        cmocka_unit_test(test_table),     cmocka_unit_test(test_bound_identifies_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

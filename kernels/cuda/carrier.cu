@@ -1,4 +1,5 @@
-/* carrier.cu - which carriers hold every value of a quantizer (carrier.h), proven from its plan alone.
+/* carrier.cu - in which carriers a quantizer's values travel, and how (carried.h), proven from its plan
+ * alone.
  *
  * An element q is an integer of at most M + 1 bits times a power of two, at least its quantum 2^(emin - M),
  * below 2^(t + 1), t the exponent of the largest.  Its value q s then fits a carrier of `bits` significant
@@ -8,14 +9,18 @@
  *                       amax < 2^128, 2^(128 - t), by `floor` 2^(127 - t)
  *   s of a format       the significant bits of both together, the quanta and the ends added
  *   rounded afterwards  (`post`) the format of that rounding alone
- * NaN and Inf have codes in every carrier.  Other scales are any float32: no narrow carrier.  A group of
- * zeros, and one whose scale rounds to zero, holds zeros.
+ * NaN and Inf have codes in every carrier.  Other scales are any float32: elements travel without them where
+ * they are constant along the reduction, else there is no narrow carrier.  Blocks of powers of two that the
+ * ends of float32 alone keep from fitting are checked.  A group of zeros, and one whose scale rounds to zero,
+ * holds zeros.
  */
-#include "operand.h"
+#include "carried.h"
 
 const enum fpl_cuda_carrier fpl_cuda_carrier_order[FPL_CARRIERS] = {FPL_CARRIER_BF16, FPL_CARRIER_FP16,
                                                                     FPL_CARRIER_TF32, FPL_CARRIER_FP32};
 const char *const fpl_cuda_carrier_names[FPL_CARRIERS] = {"fp32", "bf16", "fp16", "tf32"};
+
+enum { ORDINARY = 60 };
 
 /* A set of numbers: significant bits, exponent of the quantum, exponent of the largest. */
 struct grid {
@@ -47,25 +52,58 @@ static int largest_power(const struct fpl_quantizer_plan *p) {
     return k < 127 ? k : 127;
 }
 
-int fpl_cuda_travels(const struct fpl_quantizer_plan *p, enum fpl_cuda_carrier c) {
-    if (c == FPL_CARRIER_FP32) return 1;
-    if (!p->post.identity && p->post.codebook == 0) return holds(carriers[c], grid_of(&p->post));
-    if (p->identity || p->round.identity || p->round.codebook != 0 || p->zero_point || p->search ||
-        p->two_level)
-        return 0;
-    struct grid g = grid_of(&p->round);
-    if (p->granularity == FPL_UNSCALED) return holds(carriers[c], g);
-    if (is_power_of_two(p)) {
-        g.top += largest_power(p);
-        g.quantum += -127;
-        return holds(carriers[c], g);
-    }
-    if (p->scale_rule != FPL_SCALE_FORMAT || p->scale.identity || p->scale.codebook != 0) return 0;
+/* The elements alone, or with their block's scale of a format. */
+static struct grid elements(const struct fpl_quantizer_plan *p) { return grid_of(&p->round); }
+
+static struct grid with_scale(const struct fpl_quantizer_plan *p) {
     const struct grid s = grid_of(&p->scale);
+    struct grid g = grid_of(&p->round);
     g.bits += s.bits;
     g.quantum += s.quantum;
     g.top += s.top + 1; /* two significands below 2 each */
-    return holds(carriers[c], g);
+    return g;
+}
+
+static struct grid with_power(const struct fpl_quantizer_plan *p) {
+    struct grid g = grid_of(&p->round);
+    g.top += largest_power(p);
+    g.quantum += -127;
+    return g;
+}
+
+static float power(int k) { return fpl_power_of_two(k < -149 ? -149 : k > 127 ? 127 : k); }
+
+enum fpl_cuda_passage fpl_cuda_passage_of(const struct fpl_quantizer_plan *p, enum fpl_cuda_carrier c,
+                                          float *low, float *high) {
+    const struct grid carrier = carriers[c], q = elements(p);
+    const int constant = p->granularity == FPL_TENSOR || p->granularity == FPL_ROW;
+    const int format = !p->scale.identity && p->scale.codebook == 0;
+    if (c == FPL_CARRIER_FP32) return FPL_PASSAGE_WHOLE;
+    if (!p->post.identity && p->post.codebook == 0)
+        return holds(carrier, grid_of(&p->post)) ? FPL_PASSAGE_WHOLE : FPL_PASSAGE_NONE;
+    if (!p->post.identity || p->identity || p->round.identity || p->round.codebook != 0 || p->zero_point ||
+        p->search)
+        return FPL_PASSAGE_NONE;
+    if (p->two_level)
+        return p->granularity != FPL_UNSCALED && format && holds(carrier, with_scale(p)) ? FPL_PASSAGE_TENSOR
+                                                                                         : FPL_PASSAGE_NONE;
+    if (p->granularity == FPL_UNSCALED) return holds(carrier, q) ? FPL_PASSAGE_WHOLE : FPL_PASSAGE_NONE;
+    if (is_power_of_two(p) && holds(carrier, with_power(p))) return FPL_PASSAGE_WHOLE;
+    if (p->scale_rule == FPL_SCALE_FORMAT && format && holds(carrier, with_scale(p)))
+        return FPL_PASSAGE_WHOLE;
+    if (constant) return holds(carrier, q) ? FPL_PASSAGE_RAW : FPL_PASSAGE_NONE;
+    /* Blocks of amax 2^-ORDINARY to 2^ORDINARY must fit, or whole trainings would be made again: fp16 has too
+     * few exponents, and so has any carrier for formats as wide as itself. */
+    const int fits = carrier.quantum - q.quantum <= -ORDINARY - q.top && carrier.top >= ORDINARY;
+    if (!is_power_of_two(p) || q.bits > carrier.bits || !fits) return FPL_PASSAGE_NONE;
+    *low = power(carrier.quantum - q.quantum);
+    *high = power(carrier.top - q.top);
+    return FPL_PASSAGE_CHECKED;
+}
+
+int fpl_cuda_travels(const struct fpl_quantizer_plan *p, enum fpl_cuda_carrier c) {
+    float low, high;
+    return fpl_cuda_passage_of(p, c, &low, &high) == FPL_PASSAGE_WHOLE;
 }
 
 enum fpl_cuda_carrier fpl_cuda_carrier_of(const struct fpl_quantizer_plan *p) {

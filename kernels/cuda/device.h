@@ -32,6 +32,7 @@ enum {
     FPL_CUDA_SCRATCH_SCALES_B,
     FPL_CUDA_SCRATCH_TURNED_A, /* operands between their Hadamard transform and a narrow carrier */
     FPL_CUDA_SCRATCH_TURNED_B,
+    FPL_CUDA_SCRATCH_BEHIND, /* factors of scales that do not travel, and flags (carried.h) */
     FPL_CUDA_SCRATCH_COLUMNS,
     FPL_CUDA_SCRATCH_COUNT
 };

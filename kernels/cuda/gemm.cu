@@ -11,8 +11,8 @@
  * cuBLASLt, without the library by product.cu from float32, emulated accumulators by accumulate.cu,
  * which also makes its own operands for block:S.
  */
+#include "carried.h"
 #include "cublaslt.h"
-#include "gemm.h"
 #include "operand.h"
 #include "operations.h"
 #include "product.h"
@@ -51,18 +51,49 @@ const float *fpl_cuda_transformed(struct fpl_device *dev, int R, const struct fp
     return room;
 }
 
-/* Q(x) into `out`, which holds x's elements as `carrier`.  A transform needs room in float32: `out` itself,
+/* How one operand of a product is to be made: the same for all replicas of a part. */
+struct order {
+    enum fpl_cuda_carrier carrier;
+    enum fpl_cuda_passage passage;
+    int per_row;     /* of RAW: a factor per row of the view */
+    float *factor;   /* device; of RAW and TENSOR */
+    int32_t *misfit; /* device, zeros; of CHECKED */
+};
+
+/* Host [R]; NULL keeps an error. */
+static struct fpl_cuda_carriage *carriages(struct fpl_device *dev, int R, const struct fpl_cuda_source *s,
+                                           const struct order *o) {
+    const int64_t rows = fpl_cuda_source_view(s).rows;
+    struct fpl_cuda_carriage *c = (struct fpl_cuda_carriage *)calloc((size_t)R, sizeof *c);
+    if (c == NULL) fpl_fail(&dev->error, FPL_SYSTEM, "cuda: out of host memory");
+    for (int r = 0; c != NULL && r < R; r++) {
+        (void)fpl_cuda_passage_of(&s->q[r].plan, o->carrier, &c[r].low, &c[r].high);
+        if (o->passage == FPL_PASSAGE_CHECKED) c[r].misfit = o->misfit + r;
+        c[r].raw = o->passage == FPL_PASSAGE_RAW;
+        c[r].tensor = o->passage == FPL_PASSAGE_TENSOR;
+        if (c[r].raw || c[r].tensor) c[r].factor = o->factor + (o->per_row ? r * rows : r);
+    }
+    return c;
+}
+
+/* Q(x) into `out`, which holds x's elements as the carrier.  A transform needs room in float32: `out` itself,
  * or scratch. */
 static void quantize_into(struct fpl_device *dev, int R, const struct fpl_cuda_source *s, void *out,
-                          enum fpl_cuda_carrier carrier, int room_slot) {
+                          const struct order *o, int room_slot) {
     const struct fpl_cuda_view view = fpl_cuda_source_view(s);
     const size_t bytes = (size_t)R * (size_t)(s->lines * s->width) * sizeof(float);
     float *room = (float *)out;
-    if (any_hadamard(R, s->q) && fpl_cuda_carrier_bytes(carrier) != sizeof(float))
+    if (any_hadamard(R, s->q) && fpl_cuda_carrier_bytes(o->carrier) != sizeof(float))
         room = (float *)fpl_cuda_scratch(dev, room_slot, bytes);
     if (room == NULL) return;
     const float *x = fpl_cuda_transformed(dev, R, s, room);
-    fpl_cuda_quantize_view(dev, R, &view, s->q, x, out, carrier, s->nonfinite);
+    if (o->passage == FPL_PASSAGE_WHOLE) {
+        fpl_cuda_quantize_view(dev, R, &view, s->q, x, out, o->carrier, s->nonfinite);
+        return;
+    }
+    struct fpl_cuda_carriage *c = carriages(dev, R, s, o);
+    if (c != NULL) fpl_cuda_quantize_carried(dev, R, &view, s->q, x, out, o->carrier, c, s->nonfinite);
+    free(c);
 }
 
 static int all_identity(int R, const struct fpl_operand *q) {
@@ -71,13 +102,15 @@ static int all_identity(int R, const struct fpl_operand *q) {
     return all;
 }
 
-static const float *quantized(struct fpl_device *dev, int R, int slot, const struct fpl_cuda_source *s,
-                              enum fpl_cuda_carrier carrier) {
+static const void *quantized(struct fpl_device *dev, int R, int slot, const struct fpl_cuda_source *s,
+                             const struct order *o) {
     if (all_identity(R, s->q)) return s->x;
-    const size_t bytes = (size_t)R * (size_t)(s->lines * s->width) * fpl_cuda_carrier_bytes(carrier);
+    const size_t bytes = (size_t)R * (size_t)(s->lines * s->width) * fpl_cuda_carrier_bytes(o->carrier);
     void *out = fpl_cuda_scratch(dev, slot, bytes);
-    if (out != NULL) quantize_into(dev, R, s, out, carrier, turned_slot(slot));
-    return (const float *)out;
+    if (out != NULL && o->passage == FPL_PASSAGE_CHECKED)
+        fpl_cuda_zero(dev, o->misfit, (size_t)R * sizeof *o->misfit);
+    if (out != NULL) quantize_into(dev, R, s, out, o, turned_slot(slot));
+    return out;
 }
 
 /* The operands as a product of one step, but leaving no trace: a cached weight keeps its own. */
@@ -98,7 +131,7 @@ static struct fpl_operand *unobserved(struct fpl_device *dev, int R, const struc
 }
 
 static void make_weights(struct fpl_device *dev, const struct fpl_gemm *g, const struct fpl_cuda_source *w,
-                         struct fpl_cuda_weights *e) {
+                         const struct order *o, struct fpl_cuda_weights *e) {
     struct fpl_cuda_source source = *w;
     int delayed;
     struct fpl_operand *q = unobserved(dev, g->R, w->q, &delayed);
@@ -111,18 +144,21 @@ static void make_weights(struct fpl_device *dev, const struct fpl_gemm *g, const
         const float *x = room != NULL ? fpl_cuda_transformed(dev, g->R, &source, room) : NULL;
         if (x != NULL) fpl_cuda_amax(dev, g->R, g->O * g->I, x, e->amax);
     }
-    quantize_into(dev, g->R, &source, e->values, e->carrier, FPL_CUDA_SCRATCH_TURNED_B);
+    quantize_into(dev, g->R, &source, e->values, o, FPL_CUDA_SCRATCH_TURNED_B);
     free(q);
     e->valid = !fpl_cuda_failed(dev);
 }
 
-static const float *weights(struct fpl_device *dev, const struct fpl_gemm *g, const struct fpl_cuda_source *w,
-                            enum fpl_cuda_carrier carrier) {
+/* What stays behind of cached weights is kept with them. */
+static const void *weights(struct fpl_device *dev, const struct fpl_gemm *g, const struct fpl_cuda_source *w,
+                           struct order *o) {
     if (g->weights_version == 0 || all_identity(g->R, w->q))
-        return quantized(dev, g->R, FPL_CUDA_SCRATCH_B, w, carrier);
-    struct fpl_cuda_weights *e = fpl_cuda_weights_find(dev, g, carrier);
+        return quantized(dev, g->R, FPL_CUDA_SCRATCH_B, w, o);
+    struct fpl_cuda_weights *e = fpl_cuda_weights_find(dev, g, o->carrier);
     if (e == NULL) return NULL;
-    if (!e->valid) make_weights(dev, g, w, e);
+    o->factor = e->factor;
+    o->misfit = e->misfit;
+    if (!e->valid) make_weights(dev, g, w, o, e);
     fpl_cuda_observe(dev, g->R, 1, g->qb, e->amax);
     if (g->nonfinite != NULL && !fpl_cuda_failed(dev)) {
         FPL_LAUNCH(add_counts, dim3(fpl_cuda_blocks(g->R, 128)), dim3(128), 0, dev->stream, g->R,
@@ -185,6 +221,8 @@ struct way {
     enum sum sum;
     int library; /* by cuBLASLt, from operands in `carrier` */
     enum fpl_cuda_carrier carrier;
+    enum fpl_cuda_passage a, b;
+    int a_per_row, b_per_row;
 };
 
 /* Algorithms are chosen for what the shape implies: models place tensors at multiples of `align`.  Other
@@ -195,18 +233,32 @@ static int is_aligned(const struct fpl_gemm *g, const struct fpl_cuda_product *p
     return (((uintptr_t)g->a | (uintptr_t)g->b | (uintptr_t)g->out) & mask) == 0;
 }
 
+/* A replica that does not fit is made again from whole values, which no factor may then meet. */
+static int go_together(enum fpl_cuda_passage a, enum fpl_cuda_passage b) {
+    const int checked = a == FPL_PASSAGE_CHECKED || b == FPL_PASSAGE_CHECKED;
+    const int behind = a >= FPL_PASSAGE_RAW || b >= FPL_PASSAGE_RAW;
+    return a != FPL_PASSAGE_NONE && b != FPL_PASSAGE_NONE && !(checked && behind);
+}
+
 /* The narrowest carrier of both operands for which the library has an algorithm: of the plans and the shape
  * alone, so that it is the same in every pack. */
 static struct way way_of(struct fpl_device *dev, const struct fpl_gemm *g, int r) {
-    struct way w = {sum_of(g, r), 0, FPL_CARRIER_FP32};
+    struct way w = {sum_of(g, r), 0, FPL_CARRIER_FP32, FPL_PASSAGE_WHOLE, FPL_PASSAGE_WHOLE, 0, 0};
+    const struct fpl_quantizer_plan *qa = &g->qa[r].plan, *qb = &g->qb[r].plan;
     struct fpl_cuda_product p = fpl_cuda_gemm_product(g);
     const int open = w.sum == CHAIN && dev->lt != NULL && is_aligned(g, &p);
     for (int i = 0; open && !w.library && i < FPL_CARRIERS; i++) {
+        float low, high;
+        const enum fpl_cuda_passage a = fpl_cuda_passage_of(qa, fpl_cuda_carrier_order[i], &low, &high),
+                                    b = fpl_cuda_passage_of(qb, fpl_cuda_carrier_order[i], &low, &high);
         p.carrier = fpl_cuda_carrier_order[i];
-        if (!fpl_cuda_travels(&g->qa[r].plan, p.carrier) || !fpl_cuda_travels(&g->qb[r].plan, p.carrier))
-            continue;
-        w.library = fpl_cuda_lt_can(dev, &p);
-        if (w.library) w.carrier = p.carrier;
+        if (!go_together(a, b) || !fpl_cuda_lt_can(dev, &p)) continue;
+        w.library = 1;
+        w.carrier = p.carrier;
+        w.a = a;
+        w.b = b;
+        w.a_per_row = a == FPL_PASSAGE_RAW && qa->granularity == FPL_ROW;
+        w.b_per_row = b == FPL_PASSAGE_RAW && qb->granularity == FPL_ROW;
     }
     return w;
 }
@@ -217,7 +269,30 @@ static int same_plans(const struct fpl_gemm *g, int r, int s) {
 }
 
 static int same_way(const struct way *a, const struct way *b) {
-    return a->sum == b->sum && a->library == b->library && a->carrier == b->carrier;
+    return a->sum == b->sum && a->library == b->library && a->carrier == b->carrier && a->a == b->a &&
+           a->b == b->b && a->a_per_row == b->a_per_row && a->b_per_row == b->b_per_row;
+}
+
+/* Factors and flags of both operands: [R, M] floats, [R, N] floats, [R] and [R] flags.  0 keeps an error. */
+static int room_behind(struct fpl_device *dev, const struct fpl_gemm *g, const struct fpl_cuda_product *p,
+                       struct order *a, struct order *b) {
+    if (a->passage == FPL_PASSAGE_WHOLE && b->passage == FPL_PASSAGE_WHOLE) return 1;
+    const size_t R = (size_t)g->R, M = (size_t)p->M, N = (size_t)p->N;
+    float *room = (float *)fpl_cuda_scratch(dev, FPL_CUDA_SCRATCH_BEHIND,
+                                            R * (M + N) * sizeof(float) + 2 * R * sizeof(int32_t));
+    if (room == NULL) return 0;
+    a->factor = room;
+    b->factor = room + R * M;
+    a->misfit = (int32_t *)(room + R * (M + N));
+    b->misfit = a->misfit + R;
+    return 1;
+}
+
+static struct fpl_cuda_carried_operand carried(const void *values, const struct order *o) {
+    const int behind = o->passage >= FPL_PASSAGE_RAW;
+    const struct fpl_cuda_carried_operand c = {values, behind ? o->factor : NULL, o->per_row,
+                                               o->passage == FPL_PASSAGE_CHECKED ? o->misfit : NULL};
+    return c;
 }
 
 /* Replicas that go one way. */
@@ -230,16 +305,22 @@ static void multiply(struct fpl_device *dev, const struct fpl_gemm *g, const str
     }
     const struct fpl_cuda_source a = fpl_cuda_gemm_a(g), b = fpl_cuda_gemm_b(g);
     struct fpl_cuda_product p = fpl_cuda_gemm_product(g);
+    struct order oa = {w->carrier, w->a, w->a_per_row, NULL, NULL},
+                 ob = {w->carrier, w->b, w->b_per_row, NULL, NULL};
+    if (!room_behind(dev, g, &p, &oa, &ob)) return;
     p.carrier = w->carrier;
-    p.a = quantized(dev, g->R, FPL_CUDA_SCRATCH_A, &a, w->carrier);
-    p.b = g->role == FPL_WGRAD ? quantized(dev, g->R, FPL_CUDA_SCRATCH_B, &b, w->carrier)
-                               : weights(dev, g, &b, w->carrier);
+    const void *x = quantized(dev, g->R, FPL_CUDA_SCRATCH_A, &a, &oa);
+    const void *y =
+        g->role == FPL_WGRAD ? quantized(dev, g->R, FPL_CUDA_SCRATCH_B, &b, &ob) : weights(dev, g, &b, &ob);
     if (fpl_cuda_failed(dev)) return;
+    p.a = (const float *)x;
+    p.b = (const float *)y;
     if (w->sum == EMULATED) {
         fpl_cuda_accumulate(dev, g, &p);
         *used |= 1u << FPL_BY_EMULATION;
     } else if (w->library) {
-        fpl_cuda_lt_multiply(dev, &p);
+        const struct fpl_cuda_carried_operand ca = carried(x, &oa), cb = carried(y, &ob);
+        fpl_cuda_multiply_carried(dev, g, &p, &ca, &cb);
         *used |= 1u << w->carrier;
     } else {
         fpl_cuda_multiply(dev, &p);

@@ -28,8 +28,18 @@ struct fpl_cuda_view {
     int64_t heads;   /* matrices of one replica, one after the other; 1 but in attention */
 };
 
+/* What a quantizer does beside its meaning when its result travels (carried.h); zero: nothing. */
+struct fpl_cuda_carriage {
+    float low, high; /* scales outside raise *misfit; misfit NULL: not looked at */
+    int32_t *misfit; /* device, this replica's */
+    float *factor;   /* device, of the first replica: receives what stays behind; NULL: nothing does */
+    int32_t raw;     /* store elements, not scaled back */
+    int32_t tensor;  /* store without the tensor's factor of two-level scales */
+};
+
 struct fpl_cuda_operand {
     struct fpl_quantizer_plan plan;
+    struct fpl_cuda_carriage carriage;
     struct fpl_quick quick;
     uint64_t seed;
     const float *delay; /* state of delayed scaling, NULL: none */
@@ -65,6 +75,12 @@ extern const char *const fpl_cuda_carrier_names[FPL_CARRIERS]; /* index: the car
 void fpl_cuda_quantize_view(struct fpl_device *dev, int R, const struct fpl_cuda_view *view,
                             const struct fpl_operand *q, const float *x, void *out,
                             enum fpl_cuda_carrier carrier, int64_t *nonfinite);
+
+/* The same with a carriage for each replica, host [R]; heads must be 1, plans not rare. */
+void fpl_cuda_quantize_carried(struct fpl_device *dev, int R, const struct fpl_cuda_view *view,
+                               const struct fpl_operand *q, const float *x, void *out,
+                               enum fpl_cuda_carrier carrier, const struct fpl_cuda_carriage *carriage,
+                               int64_t *nonfinite);
 
 /* Raises bits[z], device, to those of the largest finite magnitude of matrix z of `count` elements. */
 void fpl_cuda_amax(struct fpl_device *dev, int64_t matrices, int64_t count, const float *x, unsigned *bits);

@@ -29,6 +29,8 @@ template <int S> __global__ void multiply_tiles(struct fpl_cuda_product p, int64
     FPL_SHARED(float, b_slice, DEPTH *(SIDE * S + 1));
     const int64_t across = (p.N + TILE - 1) / TILE, z = first_matrix + blockIdx.y;
     const int64_t i0 = blockIdx.x / across * TILE, j0 = blockIdx.x % across * TILE;
+    const int asked = (p.only[0] != NULL && p.only[0][z] != 0) || (p.only[1] != NULL && p.only[1][z] != 0);
+    if ((p.only[0] != NULL || p.only[1] != NULL) && !asked) return;
     if (p.triangle == FPL_LOWER_RESULT && j0 > i0 + TILE - 1) return;
     const float *a = p.a + fpl_matrix_at(&p.a_at, p.inner, z), *b = p.b + fpl_matrix_at(&p.b_at, p.inner, z);
     float *c = p.c + fpl_matrix_at(&p.c_at, p.inner, z);

@@ -34,6 +34,9 @@ struct fpl_cuda_product {
     struct fpl_cuda_matrices a_at, b_at, c_at; /* c_at.col is 1 */
     int accumulate;
     enum fpl_cuda_triangle triangle;
+    /* device [batch] each: only matrices whose flag is raised in one of them; both NULL: all.  Own kernels.
+     */
+    const int32_t *only[2];
     enum fpl_cuda_carrier carrier; /* of a and b; own kernels take fp32 */
     int64_t align; /* a power of two that divides all strides and sizes of the layer, for cublaslt.h */
 };

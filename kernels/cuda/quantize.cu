@@ -12,6 +12,7 @@
  *   down     one element wide, any height                                     quantize_down.cu
  *   tiles    everything else: a block of threads per group, two reads         here
  */
+#include "carried.h"
 #include "operations.h"
 #include "quantize.h"
 
@@ -84,7 +85,9 @@ static int same_way(const struct fpl_operand *a, const struct fpl_operand *b) {
            a->at.stream == b->at.stream && a->at.element == b->at.element;
 }
 
-const struct fpl_cuda_operand *fpl_cuda_operands(struct fpl_device *dev, int R, const struct fpl_operand *q) {
+static const struct fpl_cuda_operand *carried_operands(struct fpl_device *dev, int R,
+                                                       const struct fpl_operand *q,
+                                                       const struct fpl_cuda_carriage *carriage) {
     if (fpl_cuda_failed(dev)) return NULL;
     struct fpl_cuda_operand *o = (struct fpl_cuda_operand *)calloc((size_t)R, sizeof *o);
     if (o == NULL) {
@@ -95,6 +98,8 @@ const struct fpl_cuda_operand *fpl_cuda_operands(struct fpl_device *dev, int R, 
         o[r].plan = q[r].plan;
         if (q[r].delay != NULL) o[r].plan.delayed_amax = 0.0f; /* it comes from the state */
         o[r].quick = fpl_quick_of(&q[r].plan);
+        if (carriage != NULL) o[r].carriage = carriage[r];
+        o[r].quick.raw = o[r].carriage.raw;
         o[r].seed = q[r].at.seed;
         o[r].delay = q[r].delay;
         if (q[r].plan.round.codebook != 0)
@@ -104,6 +109,10 @@ const struct fpl_cuda_operand *fpl_cuda_operands(struct fpl_device *dev, int R, 
     const void *device = fpl_cuda_parameter(dev, o, (size_t)R * sizeof *o);
     free(o);
     return (const struct fpl_cuda_operand *)device;
+}
+
+const struct fpl_cuda_operand *fpl_cuda_operands(struct fpl_device *dev, int R, const struct fpl_operand *q) {
+    return carried_operands(dev, R, q, NULL);
 }
 
 void fpl_cuda_observe_values(struct fpl_device *dev, const struct fpl_cuda_view *view,
@@ -148,7 +157,7 @@ void fpl_cuda_group_of(const struct fpl_cuda_job *j, int64_t *rows, int64_t *col
  * error. */
 static int job_of(struct fpl_device *dev, int first, int end, const struct fpl_cuda_view *view,
                   const struct fpl_operand *q, const float *x, void *out, enum fpl_cuda_carrier carrier,
-                  int64_t *nonfinite, struct fpl_cuda_job *j) {
+                  const struct fpl_cuda_carriage *carriage, int64_t *nonfinite, struct fpl_cuda_job *j) {
     const int64_t before = first * view->heads * view->replica;
     memset(j, 0, sizeof *j);
     j->dev = dev;
@@ -163,7 +172,9 @@ static int job_of(struct fpl_device *dev, int first, int end, const struct fpl_c
     j->out = (char *)out + (size_t)before * fpl_cuda_carrier_bytes(carrier);
     j->carrier = carrier;
     j->nonfinite = nonfinite != NULL ? nonfinite + first : NULL;
-    j->operands = fpl_cuda_operands(dev, j->R, j->q);
+    if (carriage != NULL) carriage += first;
+    j->factor = carriage != NULL ? carriage->factor : NULL;
+    j->operands = carried_operands(dev, j->R, j->q, carriage);
     return j->operands != NULL;
 }
 
@@ -188,6 +199,10 @@ static void quantize_job(struct fpl_cuda_job *j, int transposed) {
     int64_t rows, cols;
     if (needs_tensor(j)) j->tensor = amax_of(j);
     observe(j);
+    if (j->factor != NULL && j->tensor != NULL)
+        fpl_cuda_tensor_factors(j->dev, j->R, j->operands, j->tensor, j->factor);
+    else if (j->factor != NULL)
+        fpl_cuda_row_factors(j->dev, j->R, &j->view, j->q, j->x, j->factor);
     fpl_cuda_group_of(j, &rows, &cols);
     if (fpl_cuda_failed(j->dev)) return;
     if (cols == 0 && !transposed)
@@ -207,11 +222,18 @@ static int run_end(const struct fpl_cuda_view *view, const struct fpl_operand *q
 void fpl_cuda_quantize_view(struct fpl_device *dev, int R, const struct fpl_cuda_view *view,
                             const struct fpl_operand *q, const float *x, void *out,
                             enum fpl_cuda_carrier carrier, int64_t *nonfinite) {
+    fpl_cuda_quantize_carried(dev, R, view, q, x, out, carrier, NULL, nonfinite);
+}
+
+void fpl_cuda_quantize_carried(struct fpl_device *dev, int R, const struct fpl_cuda_view *view,
+                               const struct fpl_operand *q, const float *x, void *out,
+                               enum fpl_cuda_carrier carrier, const struct fpl_cuda_carriage *carriage,
+                               int64_t *nonfinite) {
     struct fpl_cuda_job j;
     if (view->rows == 0 || view->cols == 0) return;
     for (int first = 0, end; first < R && !fpl_cuda_failed(dev); first = end) {
         end = run_end(view, q, first, R);
-        if (!job_of(dev, first, end, view, q, x, out, carrier, nonfinite, &j)) return;
+        if (!job_of(dev, first, end, view, q, x, out, carrier, carriage, nonfinite, &j)) return;
         if (fpl_cuda_is_rare(&j.q[0].plan))
             fpl_cuda_quantize_rare(dev, j.R, view, j.q, j.x, j.out, carrier, j.nonfinite);
         else

@@ -27,6 +27,7 @@ struct fpl_cuda_job {
     const float *x;
     void *out;
     enum fpl_cuda_carrier carrier;
+    float *factor; /* what stays behind goes there (carried.h); NULL: nothing does */
     int64_t *nonfinite;
 };
 
@@ -84,8 +85,11 @@ __device__ static inline struct fpl_quantizing fpl_quantizing_of(const struct fp
 
 __device__ static inline struct fpl_quick_scale fpl_scale_of_group(const struct fpl_quantizing *t,
                                                                    float amax) {
-    const struct fpl_group_scale g =
+    const struct fpl_cuda_carriage *c = &t->operand->carriage;
+    struct fpl_group_scale g =
         fpl_group_scale(&t->operand->plan, t->delayed > 0.0f ? t->delayed : amax, t->s_enc);
+    if (c->misfit != NULL && !(g.dequant >= c->low && g.dequant <= c->high)) *c->misfit = 1;
+    if (c->tensor) g.dequant_2 = 1.0f;
     return fpl_quick_scale_of(&t->quick, &g);
 }
 

@@ -45,6 +45,7 @@ struct fpl_quick {
     float largest, over; /* results above largest become over */
     float zero;          /* -0, or +0 where the format has one zero: added to the result */
     int32_t has_post;
+    int32_t raw; /* results are not scaled back */
     struct fpl_quick_bits bits, post;
 };
 
@@ -146,8 +147,8 @@ __device__ static inline struct fpl_group_scale fpl_quick_full(const struct fpl_
     struct fpl_group_scale g;
     g.divide = q->divides && s->back != 0.0f;
     g.quant = g.divide ? s->back : s->forward;
-    g.dequant = s->back;
-    g.dequant_2 = s->back_2;
+    g.dequant = q->raw ? 1.0f : s->back;
+    g.dequant_2 = q->raw ? 1.0f : s->back_2;
     g.zero = 0.0f;
     return g;
 }
@@ -196,7 +197,7 @@ __device__ static inline float fpl_quick_element(const struct fpl_quick *q, cons
         r = r > q->largest ? q->over : r;
     }
     r = fpl_bits_float(fpl_float_bits(r) | (fpl_float_bits(x) & 0x80000000u)) + q->zero;
-    r = r * s->back * s->back_2;
+    if (!q->raw) r = r * s->back * s->back_2;
     if (!q->has_post) return r;
     const float post = fpl_quick_round_bits(&q->post, fabsf(r), 0);
     return fpl_bits_float(fpl_float_bits(post) | (fpl_float_bits(r) & 0x80000000u));

@@ -54,6 +54,7 @@ static struct fpl_cuda_weights *entry_of(struct fpl_device *dev, const struct fp
     e->R = g->R;
     e->operands = (struct fpl_operand *)calloc((size_t)g->R, sizeof *e->operands);
     e->nonfinite = (int64_t *)fpl_cuda_alloc(dev, (size_t)g->R * sizeof *e->nonfinite);
+    e->misfit = (int32_t *)fpl_cuda_alloc(dev, (size_t)g->R * sizeof *e->misfit);
     e->amax = (unsigned *)fpl_cuda_alloc(dev, (size_t)g->R * sizeof *e->amax);
     if (e->operands == NULL) out_of_memory(dev);
     return e;
@@ -71,6 +72,12 @@ struct fpl_cuda_weights *fpl_cuda_weights_find(struct fpl_device *dev, const str
         e->values = (float *)fpl_cuda_alloc(dev, bytes);
         e->bytes = e->values != NULL ? bytes : 0;
     }
+    const size_t factors = (size_t)g->R * (size_t)(g->O > g->I ? g->O : g->I);
+    if (e->factors < factors) {
+        (void)fpl_cuda_ok(dev, cudaFree(e->factor), "releasing factors");
+        e->factor = (float *)fpl_cuda_alloc(dev, factors * sizeof *e->factor);
+        e->factors = e->factor != NULL ? factors : 0;
+    }
     e->carrier = carrier;
     e->rows = g->O;
     e->cols = g->I;
@@ -80,6 +87,7 @@ struct fpl_cuda_weights *fpl_cuda_weights_find(struct fpl_device *dev, const str
     }
     fpl_cuda_zero(dev, e->nonfinite, (size_t)g->R * sizeof *e->nonfinite);
     fpl_cuda_zero(dev, e->amax, (size_t)g->R * sizeof *e->amax);
+    fpl_cuda_zero(dev, e->misfit, (size_t)g->R * sizeof *e->misfit);
     return fpl_cuda_failed(dev) ? NULL : e;
 }
 
@@ -102,6 +110,8 @@ void fpl_cuda_weights_free(struct fpl_device *dev) {
         (void)cudaFree(l->entry[i].values);
         (void)cudaFree(l->entry[i].nonfinite);
         (void)cudaFree(l->entry[i].amax);
+        (void)cudaFree(l->entry[i].misfit);
+        (void)cudaFree(l->entry[i].factor);
     }
     if (l != NULL) free(l->entry);
     free(l);

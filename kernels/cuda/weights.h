@@ -23,7 +23,10 @@ struct fpl_cuda_weights {
     float *values;                 /* device [R, rows, cols], elements of `carrier` */
     size_t bytes;
     int64_t *nonfinite; /* device [R] */
-    unsigned *amax;     /* device [R]: bits; of operands with delayed scaling */
+    int32_t *misfit;    /* device [R] (carried.h) */
+    float *factor;      /* device [R, larger of rows and cols] */
+    size_t factors;
+    unsigned *amax; /* device [R]: bits; of operands with delayed scaling */
 };
 
 /* The entry for this weight, its memory ready; `valid` says whether it holds the values.  NULL keeps an

@@ -1,11 +1,14 @@
 /* test_host_products.c - carriers of quantized operands, and how products say what they ran on.
  *
- * 1. Wherever fpl_cuda_travels says that a carrier holds a quantizer's values, it does: operands of every
- *    magnitude that float32 has, the ends included, through fpl_quantize_reference; each value survives the
- *    carrier.  The witness knows nothing of plans: zero bits for bf16 and tf32, the compiler's _Float16.
+ * 1. Wherever fpl_cuda_passage_of says that a carrier holds a quantizer's values, all or those under scales
+ * that are not flagged, it does: operands of every magnitude that float32 has, the ends included, through
+ * fpl_quantize_reference; each value survives the carrier.  The witness knows nothing of plans: zero bits for
+ * bf16 and tf32, the compiler's _Float16.
  * 2. The choice for named quantizers, written down by hand; for those that are refused a carrier, operands
  *    whose values it would change are found, so none is refused without need.
- * 3. What a device reports after products in several carriers; a bad FPLAW_CUBLASLT.
+ * 3. Products at the ends of float32, where blocks leave their carrier and factors stay behind, within the
+ * bound of cublaslt.h; every replica of a pack has the bits that it has alone.
+ * 4. What a device reports after products in several carriers; a bad FPLAW_CUBLASLT.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -23,7 +26,9 @@
 
 /* carrier.h and operand.h are C++. */
 enum { FP32, BF16, FP16, TF32 };
+enum { NOT, WHOLE, CHECKED };
 int fpl_cuda_travels(const struct fpl_quantizer_plan *plan, int carrier);
+int fpl_cuda_passage_of(const struct fpl_quantizer_plan *plan, int carrier, float *low, float *high);
 int fpl_cuda_carrier_of(const struct fpl_quantizer_plan *plan);
 
 static const char *const carrier_names[] = {"fp32", "bf16", "fp16", "tf32"};
@@ -63,30 +68,51 @@ static void fill(float x[SIZE], int exponent, int specials) {
     x[harness_draw() % SIZE] = (float)ldexp(1.0, exponent);
 }
 
-/* The first value of a sweep over all magnitudes that the carrier changes; 0 where there is none. */
-static int changes(const struct fpl_quantizer_plan *plan, int carrier, float *value) {
-    float x[SIZE], out[SIZE];
+/* The first value of a sweep over all magnitudes, in groups whose scale is from `low` to `high`, that the
+ * carrier changes; 0 where there is none. */
+static int changes_between(const struct fpl_quantizer_plan *plan, int carrier, float low, float high,
+                           float *value) {
+    float x[SIZE], out[SIZE], scales[SIZE];
+    int64_t rows, cols;
+    fpl_quantizer_group_shape(plan, ROWS, COLS, &rows, &cols);
+    const int64_t across = (COLS - 1) / cols + 1;
     for (int exponent = -149; exponent <= 127; exponent += exponent > -100 && exponent < 100 ? 20 : 1) {
         for (int turn = 0; turn < 2; turn++) {
             const struct fpl_random_at at = {7, 3, 5, (uint64_t)exponent * SIZE};
             fill(x, exponent, turn);
             if (exponent == 127 && turn) x[0] = 0x1.fffffep127f;
-            (void)fpl_quantize_reference(plan, ROWS, COLS, COLS, 1, x, out, NULL, &at);
-            for (int i = 0; i < SIZE; i++)
-                if (!survives(carrier, out[i])) {
-                    *value = out[i];
-                    return 1;
-                }
+            (void)fpl_quantize_reference(plan, ROWS, COLS, COLS, 1, x, out, scales, &at);
+            for (int i = 0; i < SIZE; i++) {
+                const float s = scales[i / COLS / rows * across + i % COLS / cols];
+                if (s < low || s > high || survives(carrier, out[i])) continue;
+                *value = out[i];
+                return 1;
+            }
         }
     }
     return 0;
 }
+
+static int changes(const struct fpl_quantizer_plan *plan, int carrier, float *value) {
+    return changes_between(plan, carrier, -INFINITY, INFINITY, value);
+}
+
+static int checked;
 
 static int check_exact(const char *text, const char *post) {
     const struct fpl_quantizer_plan plan = plan_of(text, post);
     int admitted = 0;
     float value;
     for (int c = BF16; c <= TF32; c++) {
+        float low, high;
+        const int passage = fpl_cuda_passage_of(&plan, c, &low, &high);
+        if (passage == CHECKED && changes_between(&plan, c, low, high, &value))
+            fail_msg("%s: %s does not hold %a, whose scale is not flagged", text, carrier_names[c],
+                     (double)value);
+        if (passage == CHECKED && !(low <= 0x1p-60f / plan.largest && high >= 0x1p59f / plan.largest))
+            fail_msg("%s: %s flags ordinary scales, beyond %a and %a", text, carrier_names[c], (double)low,
+                     (double)high);
+        checked += passage == CHECKED;
         if (!fpl_cuda_travels(&plan, c)) continue;
         admitted++;
         if (changes(&plan, c, &value))
@@ -123,8 +149,9 @@ static void test_exact(void **unused) {
         snprintf(text, sizeof text, "e3m4%s", scales[s]);
         admitted += check_exact(text, "bf16") + check_exact(text, "fp16") + check_exact(text, "tf32");
     }
-    print_message("%d quantizers, %d admitted to a narrow carrier\n", tried, admitted);
-    assert_true(tried > 2000 && admitted > 1000);
+    print_message("%d quantizers, admitted to a narrow carrier %d, with checks %d\n", tried, admitted,
+                  checked);
+    assert_true(tried > 2000 && admitted > 1000 && checked > 500);
 }
 
 static void test_choice(void **unused) {
@@ -199,6 +226,134 @@ static void product(const struct fpl_kernels *k, struct fpl_device *dev, enum fp
     for (int i = 0; i < 3; i++) k->release(dev, x[i]);
 }
 
+/* ---- products at the ends of float32 ------------------------------------------------------------------ */
+
+enum { R = 3, N_ROWS = 12, OUT = 20, IN = 64 };
+
+struct ends {
+    const char *a, *b;
+    int smallest, largest; /* exponents of the rows of a in replicas 1 and 2; b makes up for them */
+    const char *says;      /* carriers of the forward product */
+};
+
+static void ends_product(const struct fpl_kernels *k, struct fpl_device *dev, const struct ends *e, int first,
+                         int count, int accumulate, const float *x, const float *w, float *y) {
+    struct fpl_operand qa[R], qb[R];
+    struct fpl_error err = {0};
+    for (int r = 0; r < R; r++) {
+        qa[r] = (struct fpl_operand){.plan = plan_of(e->a, NULL)};
+        qb[r] = (struct fpl_operand){.plan = plan_of(e->b, NULL)};
+    }
+    const size_t a = (size_t)count * N_ROWS * IN * sizeof(float),
+                 b = (size_t)count * OUT * IN * sizeof(float),
+                 c = (size_t)count * N_ROWS * OUT * sizeof(float);
+    float *dx = k->alloc(dev, a), *dw = k->alloc(dev, b), *dy = k->alloc(dev, c);
+    k->upload(dev, dx, x + first * N_ROWS * IN, a);
+    k->upload(dev, dw, w + first * OUT * IN, b);
+    k->upload(dev, dy, y + first * N_ROWS * OUT, c);
+    const struct fpl_gemm g = {.role = FPL_FORWARD,
+                               .R = count,
+                               .n = N_ROWS,
+                               .O = OUT,
+                               .I = IN,
+                               .a = dx,
+                               .b = dw,
+                               .out = dy,
+                               .accumulate = accumulate,
+                               .qa = qa,
+                               .qb = qb};
+    k->gemm(dev, &g);
+    if (k->check(dev, &err) != FPL_OK) fail_msg("%s: %s", e->a, err.text);
+    k->download(dev, y + first * N_ROWS * OUT, dy, c);
+    k->release(dev, dx);
+    k->release(dev, dw);
+    k->release(dev, dy);
+}
+
+/* The bound of cublaslt.h and carried.h for every element of replica r. */
+static void check_ends(const struct ends *e, int r, const float *x, const float *w, const float *old,
+                       const float *y) {
+    float a[N_ROWS * IN], b[OUT * IN];
+    const struct fpl_quantizer_plan pa = plan_of(e->a, NULL), pb = plan_of(e->b, NULL);
+    (void)fpl_quantize_reference(&pa, N_ROWS, IN, IN, 1, x, a, NULL, NULL);
+    (void)fpl_quantize_reference(&pb, OUT, IN, IN, 1, w, b, NULL, NULL);
+    for (int i = 0; i < N_ROWS; i++)
+        for (int j = 0; j < OUT; j++) {
+            double exact = old != NULL ? (double)old[i * OUT + j] : 0, sum = fabs(exact), others = IN + 2;
+            for (int l = 0; l < IN; l++) {
+                const double p = (double)a[i * IN + l], q = (double)b[j * IN + l];
+                exact += p * q;
+                sum += fabs(p * q);
+                others += fabs(p) + fabs(q);
+            }
+            const double bound = harness_gamma(4 * (IN + 2)) * sum + 0x1p-149 * others;
+            const double got = (double)y[i * OUT + j];
+            if (!(fabs(got - exact) <= bound))
+                fail_msg("%s, %s: replica %d, element (%d, %d) is %a, exactly %a: off by %g, bound %g", e->a,
+                         e->b, r, i, j, got, exact, fabs(got - exact), bound);
+        }
+}
+
+static void fill_ends(const struct ends *e, float *x, float *w, float *y) {
+    for (int r = 0; r < R; r++) {
+        const int middle = r == 0 ? 0 : r == 1 ? e->smallest : e->largest;
+        for (int i = 0; i < N_ROWS * IN; i++) {
+            const int level = r == 0 ? 0 : i / IN % 4; /* some rows less extreme than others */
+            const double v = ldexp(harness_normal() / 4, middle + (middle < 0 ? level : -level));
+            x[r * N_ROWS * IN + i] = (float)v;
+        }
+        for (int i = 0; i < OUT * IN; i++)
+            w[r * OUT * IN + i] = (float)ldexp(harness_normal() / 4, middle < -100  ? 100
+                                                                     : middle > 100 ? -100
+                                                                                    : 0);
+        for (int i = 0; i < N_ROWS * OUT; i++) y[r * N_ROWS * OUT + i] = (float)ldexp(harness_normal(), -30);
+    }
+}
+
+static void test_ends(void **unused) {
+    (void)unused;
+    static const struct ends list[] = {{"e4m3fn/1x32:e8m0", "e4m3fn/1x32:rceil", -130, 126, "bf16"},
+                                       {"e5m2ieee/1x16:rceil", "e4m3fn", -125, 126, "bf16"},
+                                       {"e4m3fn/row", "e4m3fn/tensor", -20, 20, "bf16"},
+                                       {"e5m2ieee/tensor", "e4m3fn", -20, 20, "bf16"},
+                                       {"e5m9ieee/row", "e4m3fn/16x16:e8m0", -20, 20, "tf32"},
+                                       {"e5m9ieee/row", "e4m3fn", -20, 20, "fp16"},
+                                       {"e2m1/1x16:e4m3fn+t", "e2m1/16x16:e4m3fn+t", -20, 20, "bf16"},
+                                       {"e4m3fn/row", "e4m3fn/1x32:e8m0", -20, 20, "tf32"},
+                                       {"e4m3fn/1x32", "e4m3fn/1x32:e8m0", -20, 20, "fp32"}};
+    const struct fpl_kernels *k = fpl_backend("cuda");
+    const struct fpl_device_options options = {.threads = 1};
+    static float x[R * N_ROWS * IN], w[R * OUT * IN], y[R * N_ROWS * OUT], old[R * N_ROWS * OUT],
+        alone[R * N_ROWS * OUT];
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++)
+        for (int accumulate = 0; accumulate < 2; accumulate++) {
+            const struct ends *e = &list[i];
+            struct fpl_device *dev;
+            struct fpl_error err = {0};
+            char text[160], want[32];
+            harness_seed(50 + i);
+            if (k->open(&dev, &options, &err) != FPL_OK) fail_msg("%s", err.text);
+            fill_ends(e, x, w, y);
+            memcpy(old, y, sizeof y);
+            memcpy(alone, y, sizeof y);
+            ends_product(k, dev, e, 0, R, accumulate, x, w, y);
+            k->describe(dev, text, sizeof text);
+            snprintf(want, sizeof want, " forward=%s", e->says);
+            if (strstr(text, "cublasLt") != NULL && strstr(text, want) == NULL)
+                fail_msg("%s, %s: %s, not%s", e->a, e->b, text, want);
+            for (int r = 0; r < R; r++) {
+                check_ends(e, r, x + r * N_ROWS * IN, w + r * OUT * IN,
+                           accumulate ? old + r * N_ROWS * OUT : NULL, y + r * N_ROWS * OUT);
+                ends_product(k, dev, e, r, 1, accumulate, x, w, alone);
+            }
+            k->close(dev);
+            if (memcmp(alone, y, sizeof y) != 0) fail_msg("%s, %s: alone has other bits", e->a, e->b);
+        }
+}
+
+/* ---- what a device says ----------------------------------------------------------------------------------
+ */
+
 static char prefix[160]; /* of the description: the device, its architecture, the library */
 
 static void assert_says(const struct fpl_kernels *k, struct fpl_device *dev, const char *products) {
@@ -236,6 +391,6 @@ static void test_report(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_exact), cmocka_unit_test(test_choice),
-                                       cmocka_unit_test(test_report)};
+                                       cmocka_unit_test(test_ends), cmocka_unit_test(test_report)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -204,7 +204,10 @@ static const char *const quantizers[][2] = {{"e4m3fn/1x32:e8m0", "e4m3fn/1x32:e8
                                             {"e2m1:rtz/1x4:e8m0", "-"},
                                             {"int8/row", "int4/1x32"},
                                             {"e4m3fn/128x128", "e4m3fn:sr/1x128"},
-                                            {"e2m1/col", "e3m0/7x5"}};
+                                            {"e2m1/col", "e3m0/7x5"},
+                                            {"e2m1:sr/1x16:e4m3fn+t", "e2m1/16x16:e4m3fn+t"},
+                                            {"e4m3fn/1x32:rceil", "e5m2ieee/1x16:e8m0"},
+                                            {"e4m3fn/tensor", "e2m1/1x16:e4m3fn+t"}};
 
 static void test_quantized(void **unused) {
     (void)unused;

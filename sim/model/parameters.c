@@ -88,8 +88,11 @@ enum fpl_code fpl_parameters_layout(struct fpl_model *m, struct fpl_error *err) 
     return FPL_OK;
 }
 
+#define WORTH_THREADS 4096 /* elements of a matrix that several threads fill */
+
 /* w[size] = std * normal deviates of (seed, stream). */
-static void fill_normal(fpl_real *w, int64_t size, double std, uint64_t seed, uint32_t stream) {
+static void fill_normal(fpl_real *w, int64_t size, double std, uint64_t seed, uint32_t stream, int threads) {
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1 && size > WORTH_THREADS)
     for (int64_t i = 0; i < size; i += 2) {
         uint32_t word[4];
         double sine, cosine;
@@ -104,10 +107,13 @@ static void fill_normal(fpl_real *w, int64_t size, double std, uint64_t seed, ui
 
 static void init_matrix(const struct fpl_model *m, fpl_real *all, int64_t offset, int64_t size, double std,
                         uint32_t low) {
-    const int R = m->shape.R, threads = m->shape.threads < R ? m->shape.threads : R;
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    const int R = m->shape.R, threads = m->shape.threads > 0 ? m->shape.threads : 1;
+    const int outer = threads < R ? threads : R;
+    /* Replicas side by side, or one after the other by all threads. */
+#pragma omp parallel for schedule(static) num_threads(outer) if (outer > 1)
     for (int r = 0; r < R; r++)
-        fill_normal(all + offset + r * size, size, std, m->seeds[r], fpl_stream(FPL_STREAM_WEIGHTS, low));
+        fill_normal(all + offset + r * size, size, std, m->seeds[r], fpl_stream(FPL_STREAM_WEIGHTS, low),
+                    outer > 1 ? 1 : threads);
 }
 
 enum fpl_code fpl_parameters_init(struct fpl_model *m, struct fpl_error *err) {

@@ -1,7 +1,7 @@
 /* Packs: runs that end drop out of them, checkpoints do not know of them, what is spent is shared,
  * and how large they should be is measured. */
-#include <time.h>
 #include <math.h>
+#include <time.h>
 
 #include "../../sim/model/model.h"
 #include "training.h"
@@ -312,10 +312,33 @@ static void memory_is_predicted(void **state) {
     assert_int_equal(fpl_model_bytes(&none), 0);
 }
 
+/* Initial weights do not depend on who draws them: replicas by threads, or one's matrices. */
+static void threads_draw_the_same_weights(void **state) {
+    (void)state;
+    const struct fpl_kernels *k = fpl_backend("cpu");
+    struct fpl_recipe recipe;
+    struct fpl_device *dev;
+    assert_int_equal(fpl_recipe_parse("fp32", &recipe, NULL), FPL_OK);
+    assert_int_equal(k->open(&dev, &(struct fpl_device_options){.threads = 1}, NULL), FPL_OK);
+    for (int packs = 1; packs <= 3; packs += 2) {
+        const struct fpl_model_replica replica[3] = {{&recipe, 1}, {&recipe, 2}, {&recipe, 3}};
+        struct fpl_model_shape s = {packs, 1, 64, 2, 96, 200, 4, 1, 0, 1};
+        struct fpl_model *one, *several;
+        assert_int_equal(fpl_model_create(&s, replica, k, dev, &one, NULL), FPL_OK);
+        s.threads = 3;
+        assert_int_equal(fpl_model_create(&s, replica, k, dev, &several, NULL), FPL_OK);
+        const struct fpl_model_state a = fpl_model_state(one), b = fpl_model_state(several);
+        assert_memory_equal(a.parameters, b.parameters, a.elements * sizeof(float));
+        fpl_model_destroy(one);
+        fpl_model_destroy(several);
+    }
+    k->close(dev);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(runs_that_break_drop_out), cmocka_unit_test(checkpoints_do_not_know_packs),
+        cmocka_unit_test(runs_that_break_drop_out),  cmocka_unit_test(checkpoints_do_not_know_packs),
         cmocka_unit_test(the_best_size_is_measured), cmocka_unit_test(what_does_not_fit_ends_the_search),
-        cmocka_unit_test(memory_is_predicted)};
+        cmocka_unit_test(memory_is_predicted),       cmocka_unit_test(threads_draw_the_same_weights)};
     return cmocka_run_group_tests(tests, set_up, take_down);
 }

@@ -41,8 +41,11 @@ fpl_gpu_test(gpu_products run gpu_products)
 add_test(NAME gpu_study COMMAND sh -c "$<TARGET_FILE:gpu_probe> && sh ${CMAKE_CURRENT_SOURCE_DIR}/host/study.sh")
 set_tests_properties(gpu_study PROPERTIES LABELS gpu TIMEOUT 1800 SKIP_RETURN_CODE 77 RESOURCE_LOCK gpu
   ENVIRONMENT "FPLAW=$<TARGET_FILE:fplaw>;ON_DEVICE=1")
+# The archive by its file: the warnings that come with the target are no words of nvcc's.
 add_executable(gpu_native gpu/native.cu)
-target_link_libraries(gpu_native PRIVATE fpl_cuda_tested CUDA::cudart_static fpl_formats m)
+target_link_libraries(gpu_native PRIVATE fpl_cuda_tested CUDA::cudart_static $<TARGET_FILE:fpl_formats> m)
+add_dependencies(gpu_native fpl_formats)
+target_compile_features(gpu_native PRIVATE cuda_std_17)
 target_include_directories(gpu_native SYSTEM PRIVATE ${RANDOM123_INCLUDE})
 target_compile_options(gpu_native PRIVATE --fmad=false -Xcompiler=-ffp-contract=off)
 set_target_properties(gpu_native PROPERTIES LINKER_LANGUAGE CXX ENABLE_EXPORTS ON CUDA_ARCHITECTURES 80-real)

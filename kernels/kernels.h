@@ -16,7 +16,9 @@
  * Determinism: no operation depends on thread count, on the instruction set (AVX-512,
  * AVX2, baseline give the same bits) or on earlier calls.  float32 products of the `fp32`
  * accumulator are one fused-multiply-add chain per output element in increasing k, start +0
- * (or the old value where `accumulate` is set), so tiling does not change bits either.
+ * (or the old value where `accumulate` is set), so tiling does not change bits either.  A GPU's
+ * matrix units add in an order of their own, the same in every pack: kernels/cuda/cublaslt.h has
+ * the bound, and describe() tells which of the two a run has had.
  * Sums over rows or elements use fixed tiles and lanes, stated in kernels/cpu.
  *
  * Letters: R replicas, B sequences of a micro-batch, T positions, n = B T rows, C width,

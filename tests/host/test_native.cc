@@ -100,6 +100,12 @@ static int open_device(struct device *d) {
            good(cudaMalloc(&d->workspace, WORKSPACE), "workspace");
 }
 
+static void close_device(struct device *d) {
+    if (d->handle != NULL) (void)d->call->destroy(d->handle);
+    void *const memory[] = {d->a, d->b, d->c, d->workspace};
+    for (void *p : memory) (void)cudaFree(p);
+}
+
 /* out[M][N] = sum_k a[i][k] b[j][k].  In the library's words: D[N, M] = op T of b, a.  0: no such product
  * here. */
 static int multiply(const struct device *d, const struct type *ta, const struct type *tb,
@@ -237,5 +243,6 @@ int main(void) {
             compare(&d, &t, t.lt == FPL_LT_R_8F_E5M2 ? &types[0] : &t, K, 0);
             if (t.fp8) compare(&d, &t, t.lt == FPL_LT_R_8F_E5M2 ? &types[0] : &t, K, 1);
         }
+    close_device(&d);
     return failures != 0;
 }

@@ -7,7 +7,7 @@ within 1e-5 of the best objective that anybody found.  Both sides get the same s
 coordinates, one after the other, on one thread:
 
     SciPy   time of a start: until the objective first is there, else until it stops
-    fplaw   time of a start: until it has converged (tests/peers/fit_starts.c, least of five)
+    fplaw   time of a start: the same (tests/peers/fit_starts.c, least of five)
 
 and the time to get there is the sum over starts until one does.  Besides: fplaw's own fit, with its own
 starts, restarts and convergence test, inside the process and as a whole command.

@@ -23,15 +23,20 @@ enum fpl_cuda_carrier {
     FPL_CARRIERS
 };
 
-struct fpl_bf16 {
-    uint16_t bits;
-};
-struct fpl_fp16 {
-    uint16_t bits;
+/* Where a kernel writes: float * for carriers of four bytes, this for those of two.  fp16 is asked at run
+ * time: a store is too little to compile every kernel once more for. */
+struct fpl_narrow {
+    uint16_t *code;
+    int fp16;
 };
 
 static inline size_t fpl_cuda_carrier_bytes(enum fpl_cuda_carrier c) {
     return c == FPL_CARRIER_BF16 || c == FPL_CARRIER_FP16 ? 2 : 4;
+}
+
+static inline struct fpl_narrow fpl_narrow_out(void *out, enum fpl_cuda_carrier c) {
+    const struct fpl_narrow n = {(uint16_t *)out, c == FPL_CARRIER_FP16};
+    return n;
 }
 
 __device__ static inline uint32_t fpl_bf16_code(float v) {
@@ -55,24 +60,29 @@ __device__ static inline uint32_t fpl_fp16_code(float v) {
 }
 #endif
 
-__device__ static inline void fpl_store(float *out, int64_t at, float v) { out[at] = v; }
-__device__ static inline void fpl_store(struct fpl_bf16 *out, int64_t at, float v) {
-    out[at].bits = (uint16_t)fpl_bf16_code(v);
+__device__ static inline uint32_t fpl_narrow_code(struct fpl_narrow out, float v) {
+    return out.fp16 ? fpl_fp16_code(v) : fpl_bf16_code(v);
 }
-__device__ static inline void fpl_store(struct fpl_fp16 *out, int64_t at, float v) {
-    out[at].bits = (uint16_t)fpl_fp16_code(v);
+
+/* The destination `by` elements further on. */
+__device__ static inline float *fpl_further(float *out, int64_t by) { return out + by; }
+__device__ static inline struct fpl_narrow fpl_further(struct fpl_narrow out, int64_t by) {
+    out.code += by;
+    return out;
+}
+
+__device__ static inline void fpl_store(float *out, int64_t at, float v) { out[at] = v; }
+__device__ static inline void fpl_store(struct fpl_narrow out, int64_t at, float v) {
+    out.code[at] = (uint16_t)fpl_narrow_code(out, v);
 }
 
 __device__ static inline void fpl_store_four(float *out, int64_t at, const float v[4]) {
     *reinterpret_cast<float4 *>(out + at) = make_float4(v[0], v[1], v[2], v[3]);
 }
-__device__ static inline void fpl_store_four(struct fpl_bf16 *out, int64_t at, const float v[4]) {
-    *reinterpret_cast<uint2 *>(out + at) = make_uint2(fpl_bf16_code(v[0]) | fpl_bf16_code(v[1]) << 16,
-                                                      fpl_bf16_code(v[2]) | fpl_bf16_code(v[3]) << 16);
-}
-__device__ static inline void fpl_store_four(struct fpl_fp16 *out, int64_t at, const float v[4]) {
-    *reinterpret_cast<uint2 *>(out + at) = make_uint2(fpl_fp16_code(v[0]) | fpl_fp16_code(v[1]) << 16,
-                                                      fpl_fp16_code(v[2]) | fpl_fp16_code(v[3]) << 16);
+__device__ static inline void fpl_store_four(struct fpl_narrow out, int64_t at, const float v[4]) {
+    *reinterpret_cast<uint2 *>(out.code + at) =
+        make_uint2(fpl_narrow_code(out, v[0]) | fpl_narrow_code(out, v[1]) << 16,
+                   fpl_narrow_code(out, v[2]) | fpl_narrow_code(out, v[3]) << 16);
 }
 
 #endif

@@ -25,6 +25,9 @@
 #define FPL_HOST_EXECUTION 0
 
 #define FPL_NOINLINE __noinline__
+/* Before a loop over a register array: constant bounds, every index known when it is compiled. */
+#define FPL_UNROLL _Pragma("unroll")
+#define FPL_ROLLED _Pragma("unroll 1")
 
 /* count elements of the block's own memory; not initialised. */
 #define FPL_SHARED(type, name, count) __shared__ type name[count]
@@ -41,6 +44,8 @@
 #define FPL_HOST_EXECUTION 1
 #include "cuda_on_host.h"
 #define FPL_NOINLINE __attribute__((noinline))
+#define FPL_UNROLL
+#define FPL_ROLLED
 #endif
 
 #define FPL_WARP 32

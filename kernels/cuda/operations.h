@@ -52,6 +52,12 @@ void fpl_cuda_diagnose(struct fpl_device *dev, int R, int64_t lines, int64_t wid
 void fpl_cuda_gemm(struct fpl_device *dev, const struct fpl_gemm *g);
 void fpl_cuda_quantize(struct fpl_device *dev, int R, int64_t rows, int64_t cols, const struct fpl_operand *q,
                        const float *x, float *out, int64_t *nonfinite);
+void fpl_cuda_quantize_transposed(struct fpl_device *dev, int R, int64_t rows, int64_t cols,
+                                  const struct fpl_operand *q, const float *x, float *out,
+                                  int64_t *nonfinite);
+void fpl_cuda_quantize_both(struct fpl_device *dev, int R, int64_t rows, int64_t cols,
+                            const struct fpl_operand *within, const struct fpl_operand *along, const float *x,
+                            float *out, float *turned, int64_t *nonfinite);
 void fpl_cuda_delay(struct fpl_device *dev, const struct fpl_delay *states, int count, int64_t step,
                     float *buffer);
 

@@ -26,7 +26,7 @@ enum { THREADS = 256 };
 template <typename Out>
 __global__ void quantize_tiles(int64_t height, int64_t width, int64_t across, struct fpl_cuda_view v,
                                const struct fpl_cuda_operand *operands, struct fpl_cuda_at at,
-                               const unsigned *tensor, const float *x, Out *out, int64_t *nonfinite) {
+                               const unsigned *tensor, const float *x, Out out, int64_t *nonfinite) {
     FPL_SHARED(uint32_t, part, THREADS / FPL_WARP);
     const int64_t z = blockIdx.y, i0 = blockIdx.x / across * height, j0 = blockIdx.x % across * width;
     const int64_t lines = i0 + height < v.rows ? height : v.rows - i0;
@@ -34,7 +34,7 @@ __global__ void quantize_tiles(int64_t height, int64_t width, int64_t across, st
     const int64_t corner = i0 * v.row_stride + j0;
     struct fpl_quantizing t = fpl_quantizing_of(operands, v.heads, v.rows * v.cols, z, at, tensor);
     const float *from = x + z * v.replica + corner;
-    Out *to = out + z * v.replica;
+    Out to = fpl_further(out, z * v.replica);
     uint32_t amax = 0;
     for (int64_t e = threadIdx.x; e < lines * wide; e += blockDim.x)
         amax =
@@ -53,7 +53,7 @@ __global__ void quantize_tiles(int64_t height, int64_t width, int64_t across, st
 }
 
 template <typename Out>
-static void launch_tiles(const struct fpl_cuda_job *j, int64_t height, int64_t width, Out *out) {
+static void launch_tiles(const struct fpl_cuda_job *j, int64_t height, int64_t width, Out out) {
     const int64_t across = (j->view.cols + width - 1) / width, down = (j->view.rows + height - 1) / height;
     const int64_t elements = height * width;
     const unsigned threads = elements >= 2048 ? 256 : elements >= 512 ? 128 : elements >= 128 ? 64 : 32;
@@ -64,10 +64,8 @@ static void launch_tiles(const struct fpl_cuda_job *j, int64_t height, int64_t w
 }
 
 static void quantize_any(const struct fpl_cuda_job *j, int64_t height, int64_t width) {
-    if (j->carrier == FPL_CARRIER_BF16)
-        launch_tiles(j, height, width, (struct fpl_bf16 *)j->out);
-    else if (j->carrier == FPL_CARRIER_FP16)
-        launch_tiles(j, height, width, (struct fpl_fp16 *)j->out);
+    if (fpl_cuda_carrier_bytes(j->carrier) == 2)
+        launch_tiles(j, height, width, fpl_narrow_out(j->out, j->carrier));
     else
         launch_tiles(j, height, width, (float *)j->out);
 }
@@ -246,4 +244,90 @@ void fpl_cuda_quantize(struct fpl_device *dev, int R, int64_t rows, int64_t cols
     const struct fpl_cuda_view view = {rows, cols, cols, 1, rows * cols, 1};
     if (fpl_cuda_failed(dev) || rows == 0 || cols == 0) return;
     fpl_cuda_quantize_view(dev, R, &view, q, x, out, FPL_CARRIER_FP32, nonfinite);
+}
+
+/* ---- transposed, and pairs -------------------------------------------------------------------------------
+ */
+
+enum { SIDE = 32 };
+
+__global__ void transpose(int64_t lines, int64_t width, const float *x, float *out) {
+    FPL_SHARED(float, tile, SIDE *(SIDE + 1));
+    const int64_t i0 = (int64_t)blockIdx.y * SIDE, j0 = (int64_t)blockIdx.x * SIDE,
+                  base = blockIdx.z * lines * width;
+    for (int i = (int)threadIdx.y; i < SIDE; i += 8)
+        if (i0 + i < lines && j0 + threadIdx.x < width)
+            tile[i * (SIDE + 1) + (int)threadIdx.x] = x[base + (i0 + i) * width + j0 + threadIdx.x];
+    __syncthreads();
+    for (int j = (int)threadIdx.y; j < SIDE; j += 8)
+        if (j0 + j < width && i0 + threadIdx.x < lines)
+            out[base + (j0 + j) * lines + i0 + threadIdx.x] = tile[(int)threadIdx.x * (SIDE + 1) + j];
+}
+
+/* Groups wider than a column of memory, and rare plans: quantized where they lie, then turned. */
+static void quantize_and_turn(const struct fpl_cuda_job *j) {
+    const int64_t lines = j->view.cols, width = j->view.rows;
+    float *room = (float *)fpl_cuda_scratch(j->dev, FPL_CUDA_SCRATCH_OUT,
+                                            (size_t)(j->R * lines * width) * sizeof(float));
+    if (room == NULL) return;
+    fpl_cuda_quantize_view(j->dev, j->R, &j->view, j->q, j->x, room, FPL_CARRIER_FP32, j->nonfinite);
+    FPL_LAUNCH(transpose, dim3(fpl_cuda_blocks(width, SIDE), fpl_cuda_blocks(lines, SIDE), (unsigned)j->R),
+               dim3(SIDE, 8), 0, j->dev->stream, lines, width, room, (float *)j->out);
+    fpl_cuda_launched(j->dev, "transpose");
+}
+
+static int turns_at_once(const struct fpl_cuda_job *j) {
+    int64_t rows, cols;
+    if (fpl_cuda_is_rare(&j->q[0].plan)) return 0;
+    fpl_cuda_group_of(j, &rows, &cols);
+    return rows == 1;
+}
+
+void fpl_cuda_quantize_transposed(struct fpl_device *dev, int R, int64_t rows, int64_t cols,
+                                  const struct fpl_operand *q, const float *x, float *out,
+                                  int64_t *nonfinite) {
+    const struct fpl_cuda_view view = {cols, rows, 1, cols, rows * cols, 1};
+    struct fpl_cuda_job j;
+    if (rows == 0 || cols == 0) return;
+    for (int first = 0, end; first < R && !fpl_cuda_failed(dev); first = end) {
+        end = run_end(&view, q, first, R);
+        if (!job_of(dev, first, end, &view, q, x, out, FPL_CARRIER_FP32, NULL, nonfinite, &j)) return;
+        if (turns_at_once(&j))
+            quantize_job(&j, 1);
+        else
+            quantize_and_turn(&j);
+    }
+}
+
+/* One launch for both copies, if the replicas are alike and the shapes fit. */
+static int pair_at_once(struct fpl_device *dev, int R, int64_t rows, int64_t cols,
+                        const struct fpl_operand *within, const struct fpl_operand *along, const float *x,
+                        float *out, float *turned, int64_t *nonfinite) {
+    const struct fpl_cuda_view view = {rows, cols, cols, 1, rows * cols, 1},
+                               down_view = {cols, rows, 1, cols, rows * cols, 1};
+    struct fpl_cuda_job a, b;
+    if (run_end(&view, within, 0, R) < R || run_end(&view, along, 0, R) < R ||
+        fpl_cuda_is_rare(&within[0].plan) ||
+        !job_of(dev, 0, R, &view, within, x, out, FPL_CARRIER_FP32, NULL, nonfinite, &a) ||
+        !job_of(dev, 0, R, &down_view, along, x, turned, FPL_CARRIER_FP32, NULL, nonfinite, &b) ||
+        !turns_at_once(&b))
+        return 0;
+    if (!fpl_cuda_can_pair(&a, &b)) return 0;
+    if (needs_tensor(&a) || needs_tensor(&b)) a.tensor = b.tensor = amax_of(&a);
+    if (fpl_cuda_failed(dev)) return 1;
+    if (!needs_tensor(&a)) a.tensor = NULL;
+    if (!needs_tensor(&b)) b.tensor = NULL;
+    observe(&a);
+    observe(&b);
+    fpl_cuda_pair(&a, &b);
+    return 1;
+}
+
+void fpl_cuda_quantize_both(struct fpl_device *dev, int R, int64_t rows, int64_t cols,
+                            const struct fpl_operand *within, const struct fpl_operand *along, const float *x,
+                            float *out, float *turned, int64_t *nonfinite) {
+    if (fpl_cuda_failed(dev) || R == 0 || rows == 0 || cols == 0) return;
+    if (pair_at_once(dev, R, rows, cols, within, along, x, out, turned, nonfinite)) return;
+    fpl_cuda_quantize(dev, R, rows, cols, within, x, out, nonfinite);
+    fpl_cuda_quantize_transposed(dev, R, rows, cols, along, x, turned, nonfinite);
 }

@@ -4,9 +4,9 @@
  * neighbours in memory, decides for all four by its largest magnitude, so that infinities and NaN, which
  * are met nowhere else, cost nothing.
  *
- * Random bits.  A Philox block serves eight neighbouring elements, two quads.  Where the first element is a
- * multiple of eight, lanes that hold the two quads of one block make one block each for two pairs of
- * quads and exchange halves; otherwise each makes its own.
+ * Random bits.  A Philox block serves eight neighbouring elements, two quads: lanes that hold the two make
+ * one block each for two pairs of quads and exchange halves.  Where the first element is no multiple of
+ * eight, all go the long way.
  */
 #ifndef FPL_CUDA_QUANTIZE_H
 #define FPL_CUDA_QUANTIZE_H
@@ -44,8 +44,9 @@ void fpl_cuda_quantize_flat(const struct fpl_cuda_job *j);
  * result is written with the reduction axis contiguous, [matrices, view.rows, view.cols]. */
 void fpl_cuda_quantize_down(const struct fpl_cuda_job *j, int64_t height, int transposed);
 /* One read of x for the two copies that a backward pass needs of dy: `within`, groups of 16 or 32 along lines
- * or one scale for all, and `down`, written transposed.  0: not for these shapes and plans. */
-int fpl_cuda_quantize_pair_held(const struct fpl_cuda_job *within, const struct fpl_cuda_job *down);
+ * or one scale for all, and `down`, written transposed; both float32, views as their reductions have it. */
+int fpl_cuda_can_pair(const struct fpl_cuda_job *within, const struct fpl_cuda_job *down);
+void fpl_cuda_pair(const struct fpl_cuda_job *within, const struct fpl_cuda_job *down);
 /* Groups of a job's plan; 1 x 0 where one scale, or none, serves a whole matrix. */
 void fpl_cuda_group_of(const struct fpl_cuda_job *j, int64_t *rows, int64_t *cols);
 
@@ -76,8 +77,8 @@ __device__ static inline struct fpl_quantizing fpl_quantizing_of(const struct fp
     t.seed = t.operand->seed;
     t.s_enc = tensor != NULL ? fpl_tensor_scale(&t.operand->plan, __uint_as_float(tensor[z])) : 1.0f;
     t.delayed = t.operand->plan.history > 0 && t.operand->delay != NULL ? t.operand->delay[1] : 0.0f;
-    /* Quads share words of random bits only where they start at a multiple of four. */
-    if (t.quick.random_bits != 0 && at.element % 4 != 0) t.quick.kind = FPL_QUICK_NONE;
+    /* Neighbouring quads share a block of random bits only where they start at a multiple of eight. */
+    if (t.quick.random_bits != 0 && at.element % 8 != 0) t.quick.kind = FPL_QUICK_NONE;
     t.fast = fpl_round_is_fast(&t.operand->plan.round);
     t.bad = 0;
     return t;
@@ -98,10 +99,12 @@ __device__ static inline uint32_t fpl_larger(uint32_t a, uint32_t b) { return a 
 /* Bits of the largest magnitude of a quad; *most gets them with infinities and NaN counted as such. */
 __device__ static inline uint32_t fpl_quad_amax(const float v[4], uint32_t *most) {
     uint32_t m = 0;
+    FPL_UNROLL
     for (int k = 0; k < 4; k++) m = fpl_larger(m, fpl_float_bits(v[k]) & 0x7fffffffu);
     *most = m;
     if (m < 0x7f800000u) return m;
     m = 0;
+    FPL_UNROLL
     for (int k = 0; k < 4; k++) m = fpl_larger(m, fpl_float_bits(fpl_finite_magnitude(v[k])));
     return m;
 }
@@ -146,41 +149,57 @@ __device__ static inline uint32_t fpl_quad_random(const struct fpl_quantizing *t
     return t->quick.random_bits == 0 ? 0u : (k & 1 ? word >> 16 : word) & low;
 }
 
-template <int KIND>
-__device__ static inline void fpl_quad_quick(const struct fpl_quantizing *t, const struct fpl_quick_scale *s,
-                                             const float v[4], const uint32_t random[4], float out[4]) {
-    for (int k = 0; k < 4; k++) out[k] = fpl_quick_element<KIND>(&t->quick, s, v[k], random[k]);
-}
-
 /* v, whose largest magnitude has bits `most`, at elements i, i + step, ...; `random` is what quick plans
- * take. */
+ * take. KIND: the plan's (FPL_BY_KIND). */
+template <int KIND>
 __device__ static inline void fpl_four_quantized(struct fpl_quantizing *t, const struct fpl_quick_scale *s,
                                                  const float v[4], uint32_t most, int64_t i, int64_t step,
                                                  const uint32_t random[4], float out[4]) {
     if (fpl_quick_reaches(s, fpl_bits_float(most))) {
-        if (t->quick.kind == FPL_QUICK_NEAREST)
-            fpl_quad_quick<FPL_QUICK_NEAREST>(t, s, v, random, out);
-        else if (t->quick.kind == FPL_QUICK_DOWN)
-            fpl_quad_quick<FPL_QUICK_DOWN>(t, s, v, random, out);
-        else
-            fpl_quad_quick<FPL_QUICK_BITS>(t, s, v, random, out);
+        FPL_UNROLL
+        for (int k = 0; k < 4; k++) out[k] = fpl_quick_element<KIND>(&t->quick, s, v[k], random[k]);
         return;
     }
     const struct fpl_group_scale g = fpl_quick_full(&t->quick, s);
-    for (int k = 0; k < 4; k++) {
-        t->bad += !fpl_is_finite(v[k]) && !t->operand->plan.identity;
-        out[k] = fpl_element_long(t->operand, t->fast, g, v[k],
-                                  fpl_element_random(t->operand, &t->at, i + k * step));
+    FPL_ROLLED
+    for (int k = 0; k < 4; k++) { /* one call in the program, and no array with an index */
+        const float x = k == 0 ? v[0] : k == 1 ? v[1] : k == 2 ? v[2] : v[3];
+        const float y =
+            fpl_element_long(t->operand, t->fast, g, x, fpl_element_random(t->operand, &t->at, i + k * step));
+        t->bad += !fpl_is_finite(x) && !t->operand->plan.identity;
+        out[0] = k == 0 ? y : out[0];
+        out[1] = k == 1 ? y : out[1];
+        out[2] = k == 2 ? y : out[2];
+        out[3] = k == 3 ? y : out[3];
     }
 }
 
-/* A quad: neighbours in memory. */
-__device__ static inline void fpl_quad_quantized(struct fpl_quantizing *t, const struct fpl_quick_scale *s,
-                                                 const float v[4], uint32_t most, int64_t i, uint2 words,
-                                                 float out[4]) {
-    uint32_t random[4];
-    for (int k = 0; k < 4; k++) random[k] = fpl_quad_random(t, words, k);
-    fpl_four_quantized(t, s, v, most, i, 1, random, out);
+/* A quad, neighbours in memory, the short way; 0: that is not possible, and nothing is written. */
+template <int KIND, typename Out>
+__device__ static inline int fpl_quad_quick(const struct fpl_quantizing *t, const struct fpl_quick_scale *s,
+                                            const float v[4], uint32_t most, int64_t i, uint2 words,
+                                            Out out) {
+    float y[4];
+    if (!fpl_quick_reaches(s, fpl_bits_float(most))) return 0;
+    FPL_UNROLL
+    for (int k = 0; k < 4; k++)
+        y[k] = fpl_quick_element<KIND>(&t->quick, s, v[k], fpl_quad_random(t, words, k));
+    fpl_store_four(out, i, y);
+    return 1;
+}
+
+/* The same the long way, read again, when no registers are held any more. */
+template <typename Out>
+__device__ static inline void fpl_quad_long(struct fpl_quantizing *t, const struct fpl_quick_scale *s,
+                                            const float *x, int64_t i, Out out) {
+    const struct fpl_group_scale g = fpl_quick_full(&t->quick, s);
+    FPL_ROLLED
+    for (int k = 0; k < 4; k++) {
+        const float v = x[i + k];
+        t->bad += !fpl_is_finite(v) && !t->operand->plan.identity;
+        fpl_store(out, i + k,
+                  fpl_element_long(t->operand, t->fast, g, v, fpl_element_random(t->operand, &t->at, i + k)));
+    }
 }
 
 /* Bits of |v|, infinities and NaN too. */
@@ -195,6 +214,16 @@ __device__ static inline struct fpl_quick_scale fpl_scale_from(const struct fpl_
     s.quick = __shfl_sync(FPL_ALL_LANES, mine->quick, lane);
     return s;
 }
+
+/* body<KIND>(...) for the plan's kind: one for all threads of a block, so what other kinds would need takes
+ * no registers.  Plans without a short way take any: none of their scales is quick. */
+#define FPL_BY_KIND(kind, body, ...)                                                                         \
+    if ((kind) % FPL_QUICK_POST == FPL_QUICK_NEAREST)                                                        \
+        body<FPL_QUICK_NEAREST>(__VA_ARGS__);                                                                \
+    else if ((kind) % FPL_QUICK_POST == FPL_QUICK_DOWN)                                                      \
+        body<FPL_QUICK_DOWN>(__VA_ARGS__);                                                                   \
+    else                                                                                                     \
+        body<FPL_QUICK_BITS>(__VA_ARGS__)
 
 __device__ static inline void fpl_load_four(const float *x, float v[4]) {
     const float4 f = *reinterpret_cast<const float4 *>(x);

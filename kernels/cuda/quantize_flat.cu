@@ -16,11 +16,13 @@ __global__ void __launch_bounds__(THREADS)
     uint32_t most = 0, unused;
     for (int64_t first = (int64_t)blockIdx.x * STEP; first < whole; first += (int64_t)gridDim.x * STEP) {
         float v[QUADS][4];
+        FPL_UNROLL
         for (int j = 0; j < QUADS; j++) {
             const int64_t i = first + (j * THREADS + (int)threadIdx.x) * 4;
             v[j][0] = v[j][1] = v[j][2] = v[j][3] = 0.0f;
             if (i < whole) fpl_load_four(from + i, v[j]);
         }
+        FPL_UNROLL
         for (int j = 0; j < QUADS; j++) most = fpl_larger(most, fpl_quad_amax(v[j], &unused));
     }
     for (int64_t i = whole + (int64_t)blockIdx.x * THREADS + threadIdx.x; i < count;
@@ -30,42 +32,49 @@ __global__ void __launch_bounds__(THREADS)
     if (threadIdx.x % FPL_WARP == 0 && most > 0) atomicMax(&bits[blockIdx.y], most);
 }
 
+template <int KIND, typename Out>
+__device__ static inline void flat_quads(struct fpl_quantizing *t, const struct fpl_quick_scale *s,
+                                         int64_t whole, const float *from, Out to) {
+    for (int64_t first = (int64_t)blockIdx.x * STEP; first < whole; first += (int64_t)gridDim.x * STEP) {
+        const int64_t mine = first + (int)threadIdx.x * 4;
+        float v[QUADS][4];
+        uint2 words[QUADS];
+        FPL_UNROLL
+        for (int j = 0; j < QUADS; j++) {
+            v[j][0] = v[j][1] = v[j][2] = v[j][3] = 0.0f;
+            if (mine + j * THREADS * 4 < whole) fpl_load_four(from + mine + j * THREADS * 4, v[j]);
+        }
+        if (KIND != FPL_QUICK_NEAREST && t->quick.random_bits != 0) {
+            fpl_pair_words(t, (uint64_t)mine, (uint64_t)(mine + THREADS * 4), words);
+            fpl_pair_words(t, (uint64_t)(mine + THREADS * 8), (uint64_t)(mine + THREADS * 12), words + 2);
+        }
+        unsigned left = 0; /* quads for the long way */
+        FPL_UNROLL
+        for (int j = 0; j < QUADS; j++) {
+            const int64_t i = mine + j * THREADS * 4;
+            uint32_t most;
+            (void)fpl_quad_amax(v[j], &most);
+            if (i < whole && !fpl_quad_quick<KIND>(t, s, v[j], most, i, words[j], to)) left |= 1u << j;
+        }
+        FPL_ROLLED
+        for (int j = 0; left >> j != 0; j++)
+            if (left >> j & 1u) fpl_quad_long(t, s, from, mine + j * THREADS * 4, to);
+    }
+}
+
 template <typename Out>
-__global__ void __launch_bounds__(THREADS, 4)
+__global__ void __launch_bounds__(THREADS, 2)
     quantize_flat(int64_t count, int64_t whole, int64_t heads, const struct fpl_cuda_operand *operands,
-                  struct fpl_cuda_at at, const unsigned *tensor, const float *x, Out *out,
+                  struct fpl_cuda_at at, const unsigned *tensor, const float *x, Out out,
                   int64_t *nonfinite) {
     const int64_t z = blockIdx.y;
     struct fpl_quantizing t = fpl_quantizing_of(operands, heads, count, z, at, NULL);
     const struct fpl_quick_scale s =
         fpl_scale_of_group(&t, tensor != NULL ? __uint_as_float(tensor[z]) : 0.0f);
-    const struct fpl_group_scale g = fpl_quick_full(&t.quick, &s);
     const float *from = x + z * count;
-    Out *to = out + z * count;
-    for (int64_t first = (int64_t)blockIdx.x * STEP; first < whole; first += (int64_t)gridDim.x * STEP) {
-        const int64_t mine = first + (int)threadIdx.x * 4;
-        float v[QUADS][4];
-        uint2 words[QUADS];
-        for (int j = 0; j < QUADS; j++) {
-            v[j][0] = v[j][1] = v[j][2] = v[j][3] = 0.0f;
-            if (mine + j * THREADS * 4 < whole) fpl_load_four(from + mine + j * THREADS * 4, v[j]);
-        }
-        if (t.quick.random_bits != 0 && t.at.element % 8 == 0)
-            for (int j = 0; j < QUADS; j += 2)
-                fpl_pair_words(&t, (uint64_t)(mine + j * THREADS * 4),
-                               (uint64_t)(mine + (j + 1) * THREADS * 4), words + j);
-        else if (t.quick.random_bits != 0)
-            for (int j = 0; j < QUADS; j++) words[j] = fpl_quad_words(&t, (uint64_t)(mine + j * THREADS * 4));
-        for (int j = 0; j < QUADS; j++) {
-            const int64_t i = mine + j * THREADS * 4;
-            float y[4];
-            uint32_t most;
-            if (i >= whole) continue;
-            (void)fpl_quad_amax(v[j], &most);
-            fpl_quad_quantized(&t, &s, v[j], most, i, words[j], y);
-            fpl_store_four(to, i, y);
-        }
-    }
+    Out to = fpl_further(out, z * count);
+    FPL_BY_KIND(t.quick.kind, flat_quads, &t, &s, whole, from, to);
+    const struct fpl_group_scale g = fpl_quick_full(&t.quick, &s);
     for (int64_t i = whole + (int64_t)blockIdx.x * THREADS + threadIdx.x; i < count;
          i += (int64_t)gridDim.x * THREADS) {
         t.bad += !fpl_is_finite(from[i]) && !t.operand->plan.identity;
@@ -94,8 +103,8 @@ void fpl_cuda_amax(struct fpl_device *dev, int64_t matrices, int64_t count, cons
     fpl_cuda_launched(dev, "tensor_amax");
 }
 
-template <typename Out> static void launch(const struct fpl_cuda_job *j, Out *out) {
-    const int64_t count = j->view.rows * j->view.cols, whole = whole_of(j->matrices, count, j->x, out);
+template <typename Out> static void launch(const struct fpl_cuda_job *j, Out out) {
+    const int64_t count = j->view.rows * j->view.cols, whole = whole_of(j->matrices, count, j->x, j->out);
     FPL_LAUNCH(quantize_flat<Out>, dim3(blocks_of(count, whole, 16384), (unsigned)j->matrices), dim3(THREADS),
                0, j->dev->stream, count, whole, j->view.heads, j->operands, j->at, j->tensor, j->x, out,
                j->nonfinite);
@@ -103,10 +112,8 @@ template <typename Out> static void launch(const struct fpl_cuda_job *j, Out *ou
 }
 
 void fpl_cuda_quantize_flat(const struct fpl_cuda_job *j) {
-    if (j->carrier == FPL_CARRIER_BF16)
-        launch(j, (struct fpl_bf16 *)j->out);
-    else if (j->carrier == FPL_CARRIER_FP16)
-        launch(j, (struct fpl_fp16 *)j->out);
+    if (fpl_cuda_carrier_bytes(j->carrier) == 2)
+        launch(j, fpl_narrow_out(j->out, j->carrier));
     else
         launch(j, (float *)j->out);
 }

@@ -29,88 +29,116 @@ __device__ static inline uint32_t deal_amax(const uint32_t m[QUADS], int lanes) 
     return x;
 }
 
-/* The words of random bits of a lane's four quads; element i + 128 j is the first of quad j. */
-__device__ static inline void chunk_words(const struct fpl_quantizing *t, uint64_t i, uint2 words[QUADS]) {
-    if (t->quick.random_bits == 0) return;
-    if (t->at.element % 8 == 0) {
-        fpl_pair_words(t, i, i + 128, words);
-        fpl_pair_words(t, i + 256, i + 384, words + 2);
-        return;
-    }
-    for (int j = 0; j < QUADS; j++) words[j] = fpl_quad_words(t, i + 128u * (unsigned)j);
-}
+/* The lane that made the scale of load j for this one's group. */
+__device__ static inline int source_of(int lane, int j) { return (lane & ~3) | j >> 1 | (j & 1) << 1; }
 
-template <typename Out>
-__global__ void __launch_bounds__(RUN_THREADS, 4)
-    quantize_runs(int lanes, int64_t count, int64_t heads, const struct fpl_cuda_operand *operands,
-                  struct fpl_cuda_at at, const unsigned *tensor, const float *x, Out *out,
-                  int64_t *nonfinite) {
-    const int64_t z = blockIdx.y, step = (int64_t)gridDim.x * (RUN_THREADS / FPL_WARP) * CHUNK;
+template <int KIND, typename Out>
+__device__ static inline void run_chunks(struct fpl_quantizing *t, int lanes, int64_t count,
+                                         const float *from, Out to) {
+    const int64_t step = (int64_t)gridDim.x * (RUN_THREADS / FPL_WARP) * CHUNK;
     const int lane = (int)threadIdx.x % FPL_WARP;
-    struct fpl_quantizing t = fpl_quantizing_of(operands, heads, count, z, at, tensor);
-    const float *from = x + z * count;
-    Out *to = out + z * count;
     for (int64_t first = ((int64_t)blockIdx.x * (RUN_THREADS / FPL_WARP) + threadIdx.x / FPL_WARP) * CHUNK;
          first < count; first += step) {
         const int64_t mine = first + lane * 4;
         float v[QUADS][4];
         uint32_t most[QUADS], amax[QUADS];
         uint2 words[QUADS];
+        FPL_UNROLL
         for (int j = 0; j < QUADS; j++) {
             v[j][0] = v[j][1] = v[j][2] = v[j][3] = 0.0f;
             if (mine + j * 128 < count) fpl_load_four(from + mine + j * 128, v[j]);
         }
+        FPL_UNROLL
         for (int j = 0; j < QUADS; j++) amax[j] = fpl_quad_amax(v[j], &most[j]);
-        const struct fpl_quick_scale own = fpl_scale_of_group(&t, fpl_bits_float(deal_amax(amax, lanes)));
-        chunk_words(&t, (uint64_t)mine, words);
+        const struct fpl_quick_scale own = fpl_scale_of_group(t, fpl_bits_float(deal_amax(amax, lanes)));
+        if (KIND != FPL_QUICK_NEAREST && t->quick.random_bits != 0) {
+            fpl_pair_words(t, (uint64_t)mine, (uint64_t)(mine + 128), words);
+            fpl_pair_words(t, (uint64_t)(mine + 256), (uint64_t)(mine + 384), words + 2);
+        }
+        unsigned left = 0; /* quads for the long way */
+        FPL_UNROLL
         for (int j = 0; j < QUADS; j++) {
-            const int source = (lane & ~3) | j >> 1 | (j & 1) << 1;
-            const struct fpl_quick_scale s = fpl_scale_from(&own, source);
-            float y[4];
-            if (mine + j * 128 >= count) continue;
-            fpl_quad_quantized(&t, &s, v[j], most[j], mine + j * 128, words[j], y);
-            fpl_store_four(to, mine + j * 128, y);
+            const struct fpl_quick_scale s = fpl_scale_from(&own, source_of(lane, j));
+            const int64_t i = mine + j * 128;
+            if (i < count && !fpl_quad_quick<KIND>(t, &s, v[j], most[j], i, words[j], to)) left |= 1u << j;
+        }
+        if (!__any_sync(FPL_ALL_LANES, left != 0)) continue;
+        FPL_ROLLED
+        for (int j = 0; j < QUADS; j++) {
+            const struct fpl_quick_scale s = fpl_scale_from(&own, source_of(lane, j));
+            if (left >> j & 1u) fpl_quad_long(t, &s, from, mine + j * 128, to);
         }
     }
+}
+
+template <typename Out>
+__global__ void __launch_bounds__(RUN_THREADS, 2)
+    quantize_runs(int lanes, int64_t count, int64_t heads, const struct fpl_cuda_operand *operands,
+                  struct fpl_cuda_at at, const unsigned *tensor, const float *x, Out out,
+                  int64_t *nonfinite) {
+    const int64_t z = blockIdx.y;
+    struct fpl_quantizing t = fpl_quantizing_of(operands, heads, count, z, at, tensor);
+    FPL_BY_KIND(t.quick.kind, run_chunks, &t, lanes, count, x + z * count, fpl_further(out, z * count));
     fpl_count_nonfinite(nonfinite, heads == 1 ? z : z / heads, t.bad);
 }
 
 /* ---- held -------------------------------------------------------------------------------------------------
  */
 
+/* A group's place: its corner, its shape in quads a line, the end of the matrix. */
+struct held_group {
+    int64_t z, line, column;
+    int height, quads;
+};
+
+template <int KIND, typename Out>
+__device__ static inline void hold(struct fpl_quantizing *t, const struct held_group *g,
+                                   const struct fpl_cuda_view *v, unsigned *part, const float *x, Out out) {
+    float value[QUADS][4];
+    uint32_t most[QUADS], amax = 0;
+    int64_t offset[QUADS]; /* -1: none */
+    FPL_UNROLL
+    for (int j = 0; j < QUADS; j++) {
+        const int e = (int)threadIdx.x + j * (int)blockDim.x, i = e / g->quads, k = e % g->quads * 4;
+        const int inside = i < g->height && g->line + i < v->rows && g->column + k < v->cols;
+        value[j][0] = value[j][1] = value[j][2] = value[j][3] = 0.0f;
+        offset[j] = inside ? (g->line + i) * v->row_stride + g->column + k : -1;
+        if (inside) fpl_load_four(x + offset[j], value[j]);
+    }
+    FPL_UNROLL
+    for (int j = 0; j < QUADS; j++) amax = fpl_larger(amax, fpl_quad_amax(value[j], &most[j]));
+    amax = blockDim.x == FPL_WARP ? fpl_warp_max(amax) : fpl_block_max(amax, part);
+    const struct fpl_quick_scale s = fpl_scale_of_group(t, fpl_bits_float(amax));
+    unsigned left = 0; /* quads for the long way */
+    FPL_UNROLL
+    for (int j = 0; j < QUADS; j++) {
+        if (offset[j] < 0) continue;
+        const uint2 words = KIND != FPL_QUICK_NEAREST && t->quick.random_bits != 0
+                                ? fpl_quad_words(t, (uint64_t)offset[j])
+                                : make_uint2(0, 0);
+        if (!fpl_quad_quick<KIND>(t, &s, value[j], most[j], offset[j], words, out)) left |= 1u << j;
+    }
+    FPL_ROLLED
+    for (int j = 0; left >> j != 0; j++) {
+        const int e = (int)threadIdx.x + j * (int)blockDim.x;
+        if (left >> j & 1u)
+            fpl_quad_long(t, &s, x, (g->line + e / g->quads) * v->row_stride + g->column + e % g->quads * 4,
+                          out);
+    }
+}
+
 /* Lines of `width` elements, `height` of them; a thread's quads are threadIdx.x, + blockDim.x, ... in memory
  * order. */
 template <typename Out>
 __global__ void quantize_held(int height, int width, int64_t across, struct fpl_cuda_view v,
                               const struct fpl_cuda_operand *operands, struct fpl_cuda_at at,
-                              const unsigned *tensor, const float *x, Out *out, int64_t *nonfinite) {
+                              const unsigned *tensor, const float *x, Out out, int64_t *nonfinite) {
     FPL_SHARED(unsigned, part, FPL_WARP);
-    const int64_t z = blockIdx.y, line = blockIdx.x / across * height, column = blockIdx.x % across * width;
-    const int64_t corner = line * v.row_stride + column;
-    struct fpl_quantizing t = fpl_quantizing_of(operands, v.heads, v.rows * v.cols, z, at, tensor);
-    const int quads = width / 4; /* of a line */
-    float value[QUADS][4];
-    uint32_t most[QUADS], amax = 0;
-    int64_t offset[QUADS]; /* -1: none */
-    for (int j = 0; j < QUADS; j++) {
-        const int e = (int)threadIdx.x + j * (int)blockDim.x, i = e / quads, k = e % quads * 4;
-        value[j][0] = value[j][1] = value[j][2] = value[j][3] = 0.0f;
-        offset[j] =
-            i < height && line + i < v.rows && column + k < v.cols ? corner + i * v.row_stride + k : -1;
-        if (offset[j] >= 0) fpl_load_four(x + z * v.replica + offset[j], value[j]);
-    }
-    for (int j = 0; j < QUADS; j++) amax = fpl_larger(amax, fpl_quad_amax(value[j], &most[j]));
-    amax = blockDim.x == FPL_WARP ? fpl_warp_max(amax) : fpl_block_max(amax, part);
-    const struct fpl_quick_scale s = fpl_scale_of_group(&t, fpl_bits_float(amax));
-    for (int j = 0; j < QUADS; j++) {
-        float y[4];
-        if (offset[j] < 0) continue;
-        const uint2 words =
-            t.quick.random_bits != 0 ? fpl_quad_words(&t, (uint64_t)offset[j]) : make_uint2(0, 0);
-        fpl_quad_quantized(&t, &s, value[j], most[j], offset[j], words, y);
-        fpl_store_four(out + z * v.replica, offset[j], y);
-    }
-    fpl_count_nonfinite(nonfinite, v.heads == 1 ? z : z / v.heads, t.bad);
+    const struct held_group g = {blockIdx.y, blockIdx.x / across * height, blockIdx.x % across * width,
+                                 height, width / 4};
+    struct fpl_quantizing t = fpl_quantizing_of(operands, v.heads, v.rows * v.cols, g.z, at, tensor);
+    FPL_BY_KIND(t.quick.kind, hold, &t, &g, &v, part, x + g.z * v.replica, fpl_further(out, g.z * v.replica));
+    fpl_count_nonfinite(nonfinite, v.heads == 1 ? g.z : g.z / v.heads, t.bad);
 }
 
 /* ---- launches
@@ -130,7 +158,7 @@ int fpl_cuda_can_hold(const struct fpl_cuda_job *j, int64_t height, int64_t widt
 }
 
 template <typename Out>
-static void launch(const struct fpl_cuda_job *j, int64_t height, int64_t width, Out *out) {
+static void launch(const struct fpl_cuda_job *j, int64_t height, int64_t width, Out out) {
     if (is_run(j, height, width)) {
         /* A warp goes on for some chunks, so that what it knows of its operand is read once. */
         const int64_t count = j->view.rows * j->view.cols;
@@ -151,10 +179,8 @@ static void launch(const struct fpl_cuda_job *j, int64_t height, int64_t width, 
 }
 
 void fpl_cuda_quantize_held(const struct fpl_cuda_job *j, int64_t height, int64_t width) {
-    if (j->carrier == FPL_CARRIER_BF16)
-        launch(j, height, width, (struct fpl_bf16 *)j->out);
-    else if (j->carrier == FPL_CARRIER_FP16)
-        launch(j, height, width, (struct fpl_fp16 *)j->out);
+    if (fpl_cuda_carrier_bytes(j->carrier) == 2)
+        launch(j, height, width, fpl_narrow_out(j->out, j->carrier));
     else
         launch(j, height, width, (float *)j->out);
 }

@@ -26,7 +26,14 @@
 
 #include "../../formats/scale.h"
 
-enum fpl_quick_kind { FPL_QUICK_NONE, FPL_QUICK_NEAREST, FPL_QUICK_DOWN, FPL_QUICK_BITS };
+enum fpl_quick_kind {
+    FPL_QUICK_NONE,
+    FPL_QUICK_NEAREST,
+    FPL_QUICK_DOWN,
+    FPL_QUICK_BITS,
+    FPL_QUICK_KINDS,
+    FPL_QUICK_POST = 8 /* added to a kind: the result is rounded once more, by `post` */
+};
 
 /* BITS: (u + add + (u >> drop & parity) + random) & mask, at most `most`. */
 struct fpl_quick_bits {
@@ -44,8 +51,7 @@ struct fpl_quick {
     float before;        /* y is clamped to this */
     float largest, over; /* results above largest become over */
     float zero;          /* -0, or +0 where the format has one zero: added to the result */
-    int32_t has_post;
-    int32_t raw; /* results are not scaled back */
+    int32_t raw;         /* results are not scaled back */
     struct fpl_quick_bits bits, post;
 };
 
@@ -87,11 +93,10 @@ static inline struct fpl_quick fpl_quick_of(const struct fpl_quantizer_plan *p) 
     const int extra = fpl_quick_extra(f);
     struct fpl_quick q;
     memset(&q, 0, sizeof q);
-    q.has_post = !p->post.identity;
-    if (q.has_post && !(p->post.mode == FPL_RNE && fpl_quick_bits_of(&p->post, &q.post))) return q;
-    if (p->identity && q.has_post) { /* the only rounding */
+    const int post = p->post.identity ? 0 : FPL_QUICK_POST;
+    if (post && !(p->post.mode == FPL_RNE && fpl_quick_bits_of(&p->post, &q.post))) return q;
+    if (p->identity && post) { /* the only rounding */
         q.bits = q.post;
-        q.has_post = 0;
         q.kind = FPL_QUICK_BITS;
         q.largest = 1.0f;
         q.zero = -0.0f;
@@ -101,14 +106,14 @@ static inline struct fpl_quick fpl_quick_of(const struct fpl_quantizer_plan *p) 
     q.divides = p->granularity != FPL_UNSCALED && !p->two_level &&
                 (p->scale_rule == FPL_SCALE_FP32 || p->scale_rule == FPL_SCALE_DELAYED ||
                  p->scale_rule == FPL_SCALE_FORMAT);
-    q.random_bits = f->mode == FPL_SR ? f->sr_bits : 0;
+    q.random_bits = f->mode == FPL_SR && f->sr_bits <= 16 ? f->sr_bits : 0;
     q.reach = f->emin - f->mbits - q.random_bits - 2;
     q.largest = q.before = p->largest;
     q.zero = f->one_zero ? 0.0f : -0.0f;
     if (fpl_quick_bits_of(f, &q.bits)) {
-        q.kind = q.divides ? FPL_QUICK_NONE : FPL_QUICK_BITS;
+        q.kind = q.divides ? FPL_QUICK_NONE : FPL_QUICK_BITS + post;
     } else if (fpl_quick_adds(f)) {
-        q.kind = f->mode == FPL_RNE ? FPL_QUICK_NEAREST : FPL_QUICK_DOWN;
+        q.kind = (f->mode == FPL_RNE ? FPL_QUICK_NEAREST : FPL_QUICK_DOWN) + post;
         q.least = (uint32_t)(f->emin + 127) << 23;
         q.lift = (uint32_t)(23 - f->mbits - extra) << 23;
         q.add = f->mode == FPL_RNA;
@@ -177,6 +182,7 @@ __device__ static inline float fpl_quick_round_bits(const struct fpl_quick_bits 
     return fminf(fpl_bits_float((u + b->add + (u >> b->drop & b->parity) + random) & b->mask), b->most);
 }
 
+/* KIND: q->kind without FPL_QUICK_POST. */
 template <int KIND>
 __device__ static inline float fpl_quick_element(const struct fpl_quick *q, const struct fpl_quick_scale *s,
                                                  float x, uint32_t random) {
@@ -198,7 +204,7 @@ __device__ static inline float fpl_quick_element(const struct fpl_quick *q, cons
     }
     r = fpl_bits_float(fpl_float_bits(r) | (fpl_float_bits(x) & 0x80000000u)) + q->zero;
     if (!q->raw) r = r * s->back * s->back_2;
-    if (!q->has_post) return r;
+    if (q->kind < FPL_QUICK_POST) return r;
     const float post = fpl_quick_round_bits(&q->post, fabsf(r), 0);
     return fpl_bits_float(fpl_float_bits(post) | (fpl_float_bits(r) & 0x80000000u));
 }

@@ -135,7 +135,7 @@ __global__ void group_scales(struct fpl_cuda_groups groups, struct fpl_cuda_view
 template <typename Out>
 __global__ void quantize_by_scales(struct fpl_cuda_groups groups, struct fpl_cuda_view v,
                                    const struct fpl_cuda_operand *operands, struct fpl_cuda_at at,
-                                   const struct fpl_group_scale *scales, const float *x, Out *out,
+                                   const struct fpl_group_scale *scales, const float *x, Out out,
                                    int64_t *nonfinite) {
     const int64_t z = blockIdx.y, r = fpl_replica_of(v.heads, v.rows * v.cols, z, &at);
     const struct fpl_cuda_operand *q = operands + r;
@@ -188,7 +188,7 @@ struct fpl_group_scale *fpl_cuda_group_scales(struct fpl_device *dev, int slot, 
 template <typename Out>
 static void launch_by_scales(struct fpl_device *dev, int R, const struct fpl_cuda_view *view,
                              const struct fpl_operand *q, const struct fpl_group_scale *scales,
-                             const float *x, Out *out, int64_t *nonfinite) {
+                             const float *x, Out out, int64_t *nonfinite) {
     const struct fpl_cuda_at at = {q[0].at.step, q[0].at.stream, q[0].at.element};
     const struct fpl_cuda_operand *operands = fpl_cuda_operands(dev, R, q);
     if (operands == NULL) return;
@@ -205,10 +205,8 @@ void fpl_cuda_quantize_rare(struct fpl_device *dev, int R, const struct fpl_cuda
     const struct fpl_group_scale *scales =
         fpl_cuda_group_scales(dev, FPL_CUDA_SCRATCH_SCALES, R, view, q, x, NULL);
     if (scales == NULL) return;
-    if (carrier == FPL_CARRIER_BF16)
-        launch_by_scales(dev, R, view, q, scales, x, (struct fpl_bf16 *)out, nonfinite);
-    else if (carrier == FPL_CARRIER_FP16)
-        launch_by_scales(dev, R, view, q, scales, x, (struct fpl_fp16 *)out, nonfinite);
+    if (fpl_cuda_carrier_bytes(carrier) == 2)
+        launch_by_scales(dev, R, view, q, scales, x, fpl_narrow_out(out, carrier), nonfinite);
     else
         launch_by_scales(dev, R, view, q, scales, x, (float *)out, nonfinite);
 }

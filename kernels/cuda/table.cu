@@ -31,6 +31,8 @@ static struct fpl_kernels table(void) {
     k.quantize_tensors = fpl_cuda_quantize_tensors;
     k.diagnose = fpl_cuda_diagnose;
     k.quantize = fpl_cuda_quantize;
+    k.quantize_transposed = fpl_cuda_quantize_transposed;
+    k.quantize_both = fpl_cuda_quantize_both;
     k.delay = fpl_cuda_delay;
     k.sqnorm = fpl_cuda_sqnorm;
     k.adamw = fpl_cuda_adamw;

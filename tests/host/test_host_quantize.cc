@@ -14,6 +14,7 @@
 
 #include "../../formats/random.h"
 #include "../../kernels/cuda/operand.h"
+#include "../../kernels/cuda/operations.h"
 #include "../../kernels/cuda/round_fast.h"
 
 static int failures;
@@ -230,6 +231,51 @@ static void short_way_matches(void) {
     if (quick < compared / 100 || quick < 1000000) printf("FAILED: %ld short ways only\n", quick), failures++;
 }
 
+/* quantize_transposed and quantize_both against the reference, turned. */
+static void pair_matches(struct fpl_device *dev, const char *within, const char *along, int64_t rows,
+                         int64_t cols) {
+    const int R = 2;
+    const int64_t count = rows * cols;
+    const struct fpl_operand a[2] = {operand(within, 5), operand(within, 6)},
+                             b[2] = {operand(along, 7), operand(along, 8)};
+    std::vector<float> x((size_t)(R * count)), out(x.size()), turned(x.size()), alone(x.size()),
+        want(x.size());
+    std::vector<int64_t> bad(R, 0);
+    for (float &v : x) v = value();
+    fpl_cuda_quantize_both(dev, R, rows, cols, a, b, x.data(), out.data(), turned.data(), bad.data());
+    fpl_cuda_quantize_transposed(dev, R, rows, cols, b, x.data(), alone.data(), NULL);
+    for (int r = 0; r < R; r++) {
+        const float *from = &x[(size_t)(r * count)];
+        float *to = &want[(size_t)(r * count)];
+        int64_t n = fpl_quantize_reference(&a[r].plan, rows, cols, cols, 1, from, to, NULL, &a[r].at);
+        int wrong = 0;
+        for (int64_t i = 0; i < count; i++, compared++) wrong += !same(out[(size_t)(r * count + i)], to[i]);
+        n += fpl_quantize_reference(&b[r].plan, cols, rows, 1, cols, from, to, NULL, &b[r].at);
+        for (int64_t i = 0; i < count; i++, compared++) {
+            const size_t at = (size_t)(r * count + i % cols * rows + i / cols);
+            wrong += !same(turned[at], to[i]) + !same(alone[at], to[i]);
+        }
+        if (wrong == 0 && n == bad[(size_t)r]) continue;
+        printf("FAILED: pair %s, %s of %lldx%lld: %d values differ, %lld of %lld non-finite\n", within, along,
+               (long long)rows, (long long)cols, wrong, (long long)bad[(size_t)r], (long long)n);
+        failures++;
+    }
+}
+
+static void pairs_match(struct fpl_device *dev) {
+    static const char *const pairs[][2] = {{"e4m3fn/1x32:e8m0", "e4m3fn/1x32:e8m0"},
+                                           {"e2m1/1x16:e4m3fn+t", "e2m1:sr/1x16:e4m3fn+t"},
+                                           {"e5m2:sr/1x32", "e4m3/1x128"},
+                                           {"e4m3fn/tensor", "e4m3:sr/row"},
+                                           {"bf16", "e3m2:rna/1x64"},
+                                           {"e4m3/1x16", "e4m3"},
+                                           {"e4m3fn/1x128", "e2m1/16x16"},
+                                           {"uint4/1x8+z", "int4/1x8+mse"}};
+    const int64_t shapes[][2] = {{64, 64}, {72, 100}, {264, 36}, {33, 50}};
+    for (const auto &p : pairs)
+        for (const auto &s : shapes) pair_matches(dev, p[0], p[1], s[0], s[1]);
+}
+
 static float decoded(enum fpl_cuda_carrier c, uint16_t code) {
     if (c == FPL_CARRIER_BF16) return fpl_bits_float((uint32_t)code << 16);
     const int field = code >> 10 & 31, sign = code >> 15;
@@ -291,6 +337,7 @@ int main(void) {
 #endif
         quantizers_match(dev);
         tiles_match(dev);
+        pairs_match(dev);
     }
     fpl_cuda_close(dev);
     printf("%ld values compared, %d failures\n", compared, failures);

@@ -444,4 +444,11 @@ double fpl_quantile(const double *sorted, size_t count, double p);
 /* P(chi squared with `freedom` degrees > x). */
 double fpl_chi_squared_above(double x, double freedom);
 
+/* ---- learning rate against batch (batch.c): surge, noise-scale --------------------------------- */
+
+enum { FPL_BATCH_LR_MAX, FPL_BATCH_NOISE }; /* theta */
+void fpl_place_batch(const struct fpl_law *law, const struct fpl_question *q, struct fpl_law_at *at);
+int fpl_start_batch(const struct fpl_problem *problem, double (*theta)[FPL_LAW_PARAMS], int room);
+double fpl_tell_noise_scale(const struct fpl_fit *fit, const double *t, const struct fpl_question *q);
+
 #endif

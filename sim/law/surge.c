@@ -13,7 +13,7 @@
 
 #include "law_internal.h"
 
-enum { LR_MAX, B_N, PARAMS };
+enum { LR_MAX = FPL_BATCH_LR_MAX, B_N = FPL_BATCH_NOISE, PARAMS };
 
 static const struct fpl_law_param params[PARAMS] = {
     {"lr_max", "", -60.0, 20.0, 1.0, 0.0, 0.0, 0, "learning rate at the noise scale, the largest"},
@@ -21,12 +21,6 @@ static const struct fpl_law_param params[PARAMS] = {
 };
 
 static const struct fpl_form forms[PARAMS] = {[LR_MAX] = {.log = 1}, [B_N] = {.log = 1}};
-
-static void place(const struct fpl_law *law, const struct fpl_question *q, struct fpl_law_at *at) {
-    fpl_place_classic(law, q, at);
-    at->n = at->d = 0.0;
-    at->quantized = 0;
-}
 
 static double log_lr(const struct fpl_law *law, const double *t, const struct fpl_law_at *at, double *grad) {
     (void)law;
@@ -39,29 +33,8 @@ static double log_lr(const struct fpl_law *law, const double *t, const struct fp
     return t[LR_MAX] - (size + log1p(exp(-2.0 * size)) - 0.69314718055994531);
 }
 
-static int start(const struct fpl_problem *problem, double (*theta)[FPL_LAW_PARAMS], int room) {
-    static const double offsets[] = {0.0, -3.0, 3.0, -6.0, 6.0};
-    double level = 0.0, batch = 0.0;
-    for (size_t i = 0; i < problem->count; i++) {
-        level += problem->row[i].target / (double)problem->count;
-        batch += problem->row[i].at.y / (double)problem->count;
-    }
-    const int count = room < 5 ? room : 5;
-    for (int i = 0; i < count; i++) {
-        theta[i][LR_MAX] = level;
-        theta[i][B_N] = batch + offsets[i];
-    }
-    return count;
-}
-
-static double tell_noise_scale(const struct fpl_fit *fit, const double *t, const struct fpl_question *q) {
-    (void)fit;
-    (void)q;
-    return exp(t[B_N]);
-}
-
 static const struct fpl_teller tellers[] = {
-    {"B_noise", "tokens", "batch with the largest learning rate", tell_noise_scale},
+    {"B_noise", "tokens", "batch with the largest learning rate", fpl_tell_noise_scale},
     {NULL, NULL, NULL, NULL},
 };
 
@@ -80,9 +53,9 @@ const struct fpl_law fpl_law_surge = {
     .form = forms,
     .publish = fpl_publish,
     .internal = fpl_internal,
-    .place = place,
+    .place = fpl_place_batch,
     .log_lr = log_lr,
-    .start = start,
+    .start = fpl_start_batch,
     .takes = takes,
     .cell_keys = 1,
     .tellers = tellers,

@@ -7,6 +7,8 @@
  *   bad=SEED     runs of this seed end with FPL_INVALID
  *   full=SEED    runs of this seed end with FPL_SYSTEM
  *   slow=MS      every run takes this long, and can be stopped
+ *   hold=PATH    a worker's first run or pack makes PATH, then waits until it is stopped; after=N: the one
+ *                after N others
  *   lie=SEED     answers for another run
  *   room=R       more than R runs side by side are out of memory
  *   best=R       what a measurement finds; dead=1: it kills its worker instead
@@ -81,9 +83,21 @@ static inline enum fpl_code fail_as_wished(const struct fpl_config *c, struct fp
     return FPL_OK;
 }
 
-static inline enum fpl_code take_time(const struct fpl_train_options *o, int R, struct fpl_error *err) {
+/* Milliseconds.  A minute where it is held: a study that never stops its workers fails rather than hangs. */
+static inline int wished_time(void) {
+    static int calls; /* of this worker */
     char value[200];
-    for (int i = 0; wish("slow", value) != NULL && i < atoi(value); i++) {
+    if (wish("slow", value) != NULL) return atoi(value);
+    if (wish("hold", value) == NULL) return 0;
+    int due = calls++ >= (wish("after", value) != NULL ? atoi(value) : 0);
+    if (!due) return 0;
+    close(open(wish("hold", value), O_CREAT | O_WRONLY, 0600));
+    return 60000;
+}
+
+static inline enum fpl_code take_time(const struct fpl_train_options *o, int R, struct fpl_error *err) {
+    int milliseconds = wished_time();
+    for (int i = 0; i < milliseconds; i++) {
         struct timespec pause = {0, 1000000};
         nanosleep(&pause, NULL);
         if (*o->stop == 0) continue;
@@ -171,7 +185,7 @@ static char directory[64];
 static char notes[4096];
 static struct fpl_study_plan last_plan;
 static volatile sig_atomic_t stop;
-static double stop_after;                 /* share of the work; 0: never */
+static const char *stop_when;             /* this file exists; NULL: never */
 static int pack_limit, measures, devices; /* of the calls that follow */
 
 static const char small_study[] = "options: {layers: 1, width: 16, heads: 1, seq: 16, batch_tokens: 64, "
@@ -206,7 +220,7 @@ static inline void on_plan(void *context, const struct fpl_study *s, const struc
 static inline void on_progress(void *context, double done, const char *text) {
     (void)context;
     assert_true(done >= 0 && done <= 1 && strstr(text, " runs") != NULL);
-    if (stop_after > 0 && done >= stop_after) stop = SIGTERM;
+    if (stop_when != NULL && access(stop_when, F_OK) == 0) stop = SIGTERM;
 }
 
 static inline void on_note(void *context, const char *text) {
@@ -251,6 +265,18 @@ static inline void run_ok(const char *text, const char *name, int workers, const
     assert_int_equal(result.done, done);
     assert_int_equal(result.runs, done);
     assert_int_equal(result.failed, 0);
+}
+
+/* A study that is stopped when one of its workers is in the middle of a run: no clock decides when. */
+static inline enum fpl_code run_held(const char *text, const char *name, int workers, int after,
+                                     struct fpl_study_result *result, struct fpl_error *err) {
+    char held[300], wishes[400];
+    snprintf(held, sizeof held, "%s.held", sub(name));
+    snprintf(wishes, sizeof wishes, "hold=%s after=%d", held, after);
+    stop_when = held;
+    enum fpl_code code = run_with(text, name, workers, 0, wishes, result, err);
+    stop_when = NULL;
+    return code;
 }
 
 static inline char *table_of(const char *name) {

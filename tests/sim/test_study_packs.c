@@ -130,10 +130,8 @@ static void test_packs_stop(void **unused) {
     struct fpl_error err = {FPL_OK, ""};
     char path[300];
     pack_limit = 3;
-    stop_after = 0.3; /* the second pack has told of one of its runs */
-    assert_int_equal(run_with(small_study, "pstop", 1, 0, "slow=60", &result, &err), FPL_STOPPED);
-    stop_after = 0;
-    assert_int_equal(result.done, 4);
+    assert_int_equal(run_held(small_study, "pstop", 1, 1, &result, &err), FPL_STOPPED);
+    assert_int_equal(result.done, 4); /* the second pack had told of one of its runs */
     snprintf(path, sizeof path, "[ $(ls %s/checkpoints | wc -l) -eq 2 ]", sub("pstop"));
     assert_int_equal(system(path), 0);
     pack_limit = 4;

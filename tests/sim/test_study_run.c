@@ -70,10 +70,7 @@ static void test_stop(void **unused) {
     struct fpl_study_result result;
     struct fpl_error err = {FPL_OK, ""};
     char path[300];
-    stop_after = 0.3;
-    enum fpl_code code = run_with(small_study, "stop", 2, 0, "slow=60", &result, &err);
-    stop_after = 0;
-    assert_int_equal(code, FPL_STOPPED);
+    assert_int_equal(run_held(small_study, "stop", 2, 2, &result, &err), FPL_STOPPED);
     assert_true(result.done >= 2 && result.done < 12);
     assert_int_equal(result.failed, 0);
     snprintf(path, sizeof path, "ls %s/checkpoints | grep -q .", sub("stop"));
@@ -115,9 +112,8 @@ static void test_fitted_stage(void **unused) {
     snprintf(path, sizeof path, "%s/fit-bowl.json", sub("staged"));
     assert_int_equal(fpl_file_read(path, 1 << 20, &fit, &size, NULL), FPL_OK);
     assert_non_null(strstr(fit, "steplaw"));
-    stop_after = 0.5;
-    assert_int_equal(run_with(staged, "staged2", 1, 0, "slow=2", &result, &err), FPL_STOPPED);
-    stop_after = 0;
+    assert_int_equal(run_held(staged, "staged2", 1, 28, &result, &err), FPL_STOPPED);
+    assert_int_equal(result.done, 28);
     run_ok(staged, "staged2", 2, "", 56);
     expect_same_table("staged", "staged2");
     run_ok(staged, "staged", 2, "", 56);

@@ -99,6 +99,9 @@ void fpl_recipe_lower(const struct fpl_recipe *r, struct fpl_quantizer_plan *pla
 int fpl_recipe_exempt(const struct fpl_recipe *r, int64_t layer, int64_t layers);
 int64_t fpl_recipe_exempt_count(const struct fpl_recipe *r, int64_t layers);
 
+/* Whether some product of attention has quantized operands. */
+int fpl_recipe_quantizes_attention(const struct fpl_recipe *r);
+
 /* The recipe as covariates of the laws.  `format`, `granularity` and the numbers describe
  * the quantized slots when they all agree; format is "" where nothing is quantized (fp32,
  * bf16) and "mixed" where slots differ.  E, M, block are -1 where they do not apply

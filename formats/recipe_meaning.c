@@ -33,6 +33,12 @@ int64_t fpl_recipe_exempt_count(const struct fpl_recipe *r, int64_t layers) {
     return n < layers ? n : layers;
 }
 
+int fpl_recipe_quantizes_attention(const struct fpl_recipe *r) {
+    int any = 0;
+    for (int i = 0; i < FPL_ATTENTION_SLOTS; i++) any |= !r->attention[i].identity;
+    return any;
+}
+
 /* ---- covariates --------------------------------------------------------------------------- */
 
 /* Identity, or plain rounding to fp32 or bf16: what the laws call not quantized. */

@@ -91,18 +91,18 @@ struct fpl_gemm {
     enum fpl_role role;
     int R;
     int64_t n, O, I;
-    const fpl_real *a; /* x, dy, dy of the three roles; [R, n, I] or [R, n, O] */
-    const fpl_real *b; /* w, w, x; [R, O, I] or [R, n, I] */
-    fpl_real *out;     /* [R, n, O], [R, n, I], [R, O, I] */
-    int accumulate;    /* add to out instead of overwriting it */
+    const fpl_real *a;                 /* x, dy, dy of the three roles; [R, n, I] or [R, n, O] */
+    const fpl_real *b;                 /* w, w, x; [R, O, I] or [R, n, I] */
+    fpl_real *out;                     /* [R, n, O], [R, n, I], [R, O, I] */
+    int accumulate;                    /* add to out instead of overwriting it */
     const struct fpl_operand *qa, *qb; /* host [R] each */
     /* How products are summed (accumulator.h), host [R]; NULL: fp32 for all.  For fp32
      * `accumulate` starts the chain from the old value; all others sum from +0 and then add
      * the finished product to it in float32. */
     const struct fpl_accumulator_plan *accumulator;
     uint64_t weights_version; /* raised whenever w changes; 0: do not cache Q(w) between calls */
-    int64_t *nonfinite; /* device [R]: raised by the number of non-finite inputs of quantized
-                           operands; NULL: not counted. Identity operands are not inspected. */
+    int64_t *nonfinite;       /* device [R]: raised by the number of non-finite inputs of quantized
+                                 operands; NULL: not counted. Identity operands are not inspected. */
 };
 
 /* A tensor [R, size] inside a flat buffer that holds all parameters (or gradients, or
@@ -135,10 +135,10 @@ struct fpl_adamw {
     int R;
     const float *lr, *decay; /* decoupled: p -= lr * decay * p */
     double beta1, beta2, eps;
-    int64_t step;            /* 1, 2, ...: bias correction */
-    double clip;             /* global norm above which gradients are scaled down; 0: never */
-    const double *sqnorm;    /* device [R]: squared norms, from sqnorm() */
-    const int32_t *active;   /* host [R]: 0 leaves the replica untouched; NULL: all active */
+    int64_t step;          /* 1, 2, ...: bias correction */
+    double clip;           /* global norm above which gradients are scaled down; 0: never */
+    const double *sqnorm;  /* device [R]: squared norms, from sqnorm() */
+    const int32_t *active; /* host [R]: 0 leaves the replica untouched; NULL: all active */
     const struct fpl_operand *qm, *qv, *qmaster; /* of step 4, host [R] each; NULL: high precision */
     int64_t *nonfinite;                          /* device [R], as in struct fpl_gemm */
 };
@@ -183,9 +183,9 @@ struct fpl_diagnosis;
 
 struct fpl_attention {
     const struct fpl_operand *slot[FPL_ATTN_SLOTS]; /* host [R] each; at.element is not used */
-    int64_t first_sequence;          /* of this micro-batch in the step */
-    int64_t *nonfinite;              /* device [R], as in struct fpl_gemm */
-    struct fpl_diagnosis *diagnosis; /* host [FPL_ATTN_SLOTS][R], added to; NULL: none */
+    int64_t first_sequence;                         /* of this micro-batch in the step */
+    int64_t *nonfinite;                             /* device [R], as in struct fpl_gemm */
+    struct fpl_diagnosis *diagnosis;                /* host [FPL_ATTN_SLOTS][R], added to; NULL: none */
 };
 
 /* What quantizing did to an operand, as sums that calls add to; measure.h has the definitions,
@@ -234,8 +234,8 @@ struct fpl_kernels {
      * y = gain * h / sqrt(mean(h^2) + eps); rstd[R, n] kept for the backward pass.
      * h may be x. */
     void (*rmsnorm_forward)(struct fpl_device *dev, int R, int64_t n, int64_t C, double eps,
-                            const fpl_real *x, const fpl_real *delta, const fpl_real *gain,
-                            fpl_real *h, fpl_real *y, fpl_real *rstd);
+                            const fpl_real *x, const fpl_real *delta, const fpl_real *gain, fpl_real *h,
+                            fpl_real *y, fpl_real *rstd);
     /* dh = d loss/d h through the norm, plus dh_in (the residual path; may be NULL);
      * dgain[R, C] += .  dh may be dh_in. */
     void (*rmsnorm_backward)(struct fpl_device *dev, int R, int64_t n, int64_t C, const fpl_real *dy,
@@ -245,17 +245,20 @@ struct fpl_kernels {
     /* Causal attention with rotary positions.  qkv[R, n, 3C]: q, k, v of H heads each, as
      * the fused linear layer wrote them.  Heads rotate pairs (i, i + D/2) by the angles of
      * cosines and sines, [T, D/2] each.  In place: q and k are replaced by their rotated
-     * values.  probs[R, B, H, T, T] (upper triangle zero) is kept for the backward pass.
-     * out[R, n, C] = softmax(q k^T / sqrt(D), causal) v.
-     * quantized: NULL, or the operands' quantizers; probs stays in high precision. */
+     * values.  out[R, n, C] = softmax(q k^T / sqrt(D), causal) v.
+     * kept[R, attention_kept()]: what the backward pass will want; what that is, is the backend's own
+     * affair: the probabilities [B, H, T, T], upper triangle zero, on a CPU.
+     * quantized: NULL, or the operands' quantizers; the softmax stays in high precision. */
     void (*attention_forward)(struct fpl_device *dev, int R, int64_t B, int64_t T, int64_t H, int64_t D,
-                              const fpl_real *cosines, const fpl_real *sines, fpl_real *qkv,
-                              fpl_real *probs, fpl_real *out, const struct fpl_attention *quantized);
-    /* dqkv[R, n, 3C]: gradients of the values before rotation. */
+                              const fpl_real *cosines, const fpl_real *sines, fpl_real *qkv, fpl_real *kept,
+                              fpl_real *out, const struct fpl_attention *quantized);
+    /* dqkv[R, n, 3C]: gradients of the values before rotation.  qkv, kept, out: as forward left them. */
     void (*attention_backward)(struct fpl_device *dev, int R, int64_t B, int64_t T, int64_t H, int64_t D,
                                const fpl_real *cosines, const fpl_real *sines, const fpl_real *qkv,
-                               const fpl_real *probs, const fpl_real *dout, fpl_real *dqkv,
-                               const struct fpl_attention *quantized);
+                               const fpl_real *kept, const fpl_real *out, const fpl_real *dout,
+                               fpl_real *dqkv, const struct fpl_attention *quantized);
+    /* Elements of `kept` per replica; quantized: whether calls will pass quantizers. */
+    int64_t (*attention_kept)(int64_t B, int64_t T, int64_t H, int64_t D, int quantized);
 
     /* out[R, n, F] = silu(gate) * up; gate_up[R, n, 2F] = gate, then up, in each row */
     void (*swiglu_forward)(struct fpl_device *dev, int R, int64_t n, int64_t F, const fpl_real *gate_up,
@@ -277,8 +280,8 @@ struct fpl_kernels {
 
     /* Standalone quantizer: x[R, rows, cols] -> out, reduction axis = columns; plans host [R].
      * out may be x. */
-    void (*quantize)(struct fpl_device *dev, int R, int64_t rows, int64_t cols,
-                     const struct fpl_operand *q, const float *x, float *out, int64_t *nonfinite);
+    void (*quantize)(struct fpl_device *dev, int R, int64_t rows, int64_t cols, const struct fpl_operand *q,
+                     const float *x, float *out, int64_t *nonfinite);
 
     /* x[R, rows, cols], whose reduction axis runs over its rows (blocks 1xB are columns of B
      * rows), written with that axis as columns: out[R, cols, rows], not x.  Random bits by the

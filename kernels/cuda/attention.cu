@@ -1,4 +1,5 @@
-/* attention.cu - causal attention with rotary positions (kernels.h), as batched products and a row softmax.
+/* attention.cu - causal attention with rotary positions (kernels.h), as batched products and a row softmax,
+ * for the replicas that do not go the fused way (attention.h).
  *
  *   forward    rotate q, k;  S = q k^T;  P = softmax(S / sqrt D) row by row, zero above the diagonal;
  *              out = P v
@@ -13,6 +14,7 @@
  * Quantized operands (struct fpl_attention) are gathered to [matrices, T, D], or copied as [matrices, T, T],
  * and quantized there, every head a matrix of its own.
  */
+#include "attention.h"
 #include "operand.h"
 #include "operations.h"
 #include "product.h"
@@ -25,11 +27,31 @@ enum { LANES = 16, ROWS = 8, HEAD_THREADS = 128 }; /* softmax: threads of a row,
 struct shape {
     int R;
     int64_t B, T, H, D, C, sequences, heads; /* heads: of all sequences */
+    int64_t kept;                            /* floats from one replica to the next */
     float scale;
 };
 
-static struct shape shape_of(int R, int64_t B, int64_t T, int64_t H, int64_t D) {
-    const struct shape s = {R, B, T, H, D, H * D, R * B, R * B * H, (float)(1.0 / sqrt((double)D))};
+/* Where it keeps less than the probabilities. */
+static int fuses(int64_t T, int64_t D) {
+    const char *way = getenv("FPLAW_CUDA_ATTENTION");
+    return T > FPL_FUSED_KEPT && D <= FPL_FUSED_WIDTH && !(way != NULL && strcmp(way, "batched") == 0);
+}
+
+int64_t fpl_cuda_attention_kept(int64_t B, int64_t T, int64_t H, int64_t D, int quantized) {
+    return B * H * T * (fuses(T, D) && !quantized ? (int64_t)FPL_FUSED_KEPT : T);
+}
+
+static struct shape shape_of(int R, int64_t B, int64_t T, int64_t H, int64_t D, int quantized) {
+    const struct shape s = {R,
+                            B,
+                            T,
+                            H,
+                            D,
+                            H * D,
+                            R * B,
+                            R * B * H,
+                            fpl_cuda_attention_kept(B, T, H, D, quantized),
+                            (float)(1.0 / sqrt((double)D))};
     return s;
 }
 
@@ -117,11 +139,12 @@ __global__ void gather_heads(int64_t T, int64_t H, int64_t D, int64_t row, const
 /* ---- operands
  * ---------------------------------------------------------------------------------------------- */
 
-/* What a call has: its shape, its quantizers, scratch for one gathered operand and one copied square. */
+/* Replicas that go one way: the shape of their part, and the call's quantizers, which still count all. */
 struct call {
     struct fpl_device *dev;
     struct shape s;
     const struct fpl_attention *quantized;
+    int first, all; /* first replica of this part, replicas of the call */
 };
 
 /* An operand of a product: where it lies. */
@@ -149,7 +172,7 @@ static struct fpl_cuda_matrices transposed(struct fpl_cuda_matrices m) {
 static int slot_is_used(const struct call *c, int slot) {
     if (c->quantized == NULL || c->quantized->slot[slot] == NULL) return 0;
     for (int r = 0; r < c->s.R; r++) {
-        const struct fpl_operand *q = &c->quantized->slot[slot][r];
+        const struct fpl_operand *q = &c->quantized->slot[slot][c->first + r];
         if (!(q->plan.identity && q->plan.post.identity)) return 1;
     }
     return 0;
@@ -168,7 +191,7 @@ static void quantize_heads(const struct call *c, int slot, int64_t lines, int64_
         return;
     }
     for (int r = 0; r < c->s.R; r++) {
-        q[r] = a->slot[slot][r];
+        q[r] = a->slot[slot][c->first + r];
         q[r].at.element = (uint64_t)(a->first_sequence * c->s.H) * (uint64_t)size;
     }
     if (a->diagnosis != NULL)
@@ -178,10 +201,10 @@ static void quantize_heads(const struct call *c, int slot, int64_t lines, int64_
             if (one.plan.identity && one.plan.post.identity) continue;
             one.at.element += (uint64_t)(z % each * size);
             fpl_cuda_diagnose(c->dev, 1, lines, width, along_lines, &one, x + z * size,
-                              &a->diagnosis[slot * c->s.R + r]);
+                              &a->diagnosis[slot * c->all + c->first + r]);
         }
     fpl_cuda_quantize_view(c->dev, c->s.R, along_lines ? &along : &within, q, x, x, FPL_CARRIER_FP32,
-                           a->nonfinite);
+                           a->nonfinite != NULL ? a->nonfinite + c->first : NULL);
     free(q);
 }
 
@@ -250,51 +273,110 @@ static void weighted(const struct call *c, struct place square, int transpose, s
              transpose ? FPL_UPPER_A : FPL_LOWER_A);
 }
 
+/* ---- a part of the pack ------------------------------------------------------------------------------ */
+
+static void batched_forward(const struct call *c, const float *qkv, float *probs, float *out) {
+    const struct shape *s = &c->s;
+    const int64_t row = 3 * s->C, rows = s->heads * s->T;
+    const struct place k = head_operand(c, FPL_ATTN_S_K, 0, qkv + s->C, row, FPL_CUDA_SCRATCH_B);
+    const struct place q = head_operand(c, FPL_ATTN_S_Q, 0, qkv, row, FPL_CUDA_SCRATCH_A);
+    scores(c, q, k, probs);
+    if (fpl_cuda_failed(c->dev)) return;
+    FPL_LAUNCH(softmax_rows, dim3(fpl_cuda_blocks(rows, ROWS)), dim3(ROWS * LANES), 0, c->dev->stream, s->T,
+               rows, s->scale, probs);
+    fpl_cuda_launched(c->dev, "softmax_rows");
+    const struct place v = head_operand(c, FPL_ATTN_OUT_V, 1, qkv + 2 * s->C, row, FPL_CUDA_SCRATCH_B);
+    weighted(c, square_operand(c, FPL_ATTN_OUT_P, 0, probs), 0, v, out, s->C);
+}
+
+static void batched_backward(const struct call *c, const float *cosines, const float *sines, const float *qkv,
+                             const float *probs, const float *dout, float *dqkv) {
+    const struct shape *s = &c->s;
+    const int64_t T = s->T, row = 3 * s->C, rows = s->heads * T;
+    float *dS = (float *)fpl_cuda_scratch(c->dev, FPL_CUDA_SCRATCH_HEADS, (size_t)(rows * T) * sizeof(float));
+    if (dS == NULL) return;
+    const struct place d = head_operand(c, FPL_ATTN_DP_DOUT, 0, dout, s->C, FPL_CUDA_SCRATCH_A);
+    scores(c, d, head_operand(c, FPL_ATTN_DP_V, 0, qkv + 2 * s->C, row, FPL_CUDA_SCRATCH_B), dS);
+    if (fpl_cuda_failed(c->dev)) return;
+    FPL_LAUNCH(softmax_backward_rows, dim3(fpl_cuda_blocks(rows, ROWS)), dim3(ROWS * LANES), 0,
+               c->dev->stream, T, rows, probs, dS);
+    fpl_cuda_launched(c->dev, "softmax_backward_rows");
+    const struct place dv = head_operand(c, FPL_ATTN_DV_DOUT, 1, dout, s->C, FPL_CUDA_SCRATCH_A);
+    weighted(c, square_operand(c, FPL_ATTN_DV_P, 1, probs), 1, dv, dqkv + 2 * s->C, row);
+    const struct place q = head_operand(c, FPL_ATTN_DK_Q, 1, qkv, row, FPL_CUDA_SCRATCH_A);
+    weighted(c, square_operand(c, FPL_ATTN_DK_DS, 1, dS), 1, q, dqkv + s->C, row);
+    const struct place k = head_operand(c, FPL_ATTN_DQ_K, 1, qkv + s->C, row, FPL_CUDA_SCRATCH_A);
+    weighted(c, square_operand(c, FPL_ATTN_DQ_DS, 0, dS), 0, k, dqkv, row);
+    if (fpl_cuda_failed(c->dev)) return;
+    FPL_LAUNCH(rotate_back_positions, dim3((unsigned)(s->sequences * T)), dim3(HEAD_THREADS), 0,
+               c->dev->stream, T, s->C, s->D, s->scale, cosines, sines, dqkv);
+    fpl_cuda_launched(c->dev, "rotate_back_positions");
+}
+
+static int replica_fuses(const struct shape *s, const struct fpl_attention *quantized, int r) {
+    if (!fuses(s->T, s->D)) return 0;
+    for (int slot = 0; quantized != NULL && slot < FPL_ATTN_SLOTS; slot++) {
+        const struct fpl_operand *q = quantized->slot[slot];
+        if (q != NULL && !(q[r].plan.identity && q[r].plan.post.identity)) return 0;
+    }
+    return 1;
+}
+
+/* The longest part from replica `first` on that goes one way; *fused says which. */
+static struct call next_part(struct fpl_device *dev, const struct shape *s,
+                             const struct fpl_attention *quantized, int first, int *fused) {
+    struct call c = {dev, *s, quantized, first, s->R};
+    int end = first + 1;
+    *fused = replica_fuses(s, quantized, first);
+    *(*fused ? &dev->fuses : &dev->batches) = 1;
+    while (end < s->R && replica_fuses(s, quantized, end) == *fused) end++;
+    c.s.R = end - first;
+    c.s.sequences = c.s.R * s->B;
+    c.s.heads = c.s.sequences * s->H;
+    return c;
+}
+
+static struct fpl_cuda_heads heads_of(const struct shape *s, const float *cosines, const float *sines) {
+    const struct fpl_cuda_heads a = {s->T,    s->H,     s->D,    s->B * s->H, s->heads,
+                                     s->kept, s->scale, cosines, sines};
+    return a;
+}
+
 void fpl_cuda_attention_forward(struct fpl_device *dev, int R, int64_t B, int64_t T, int64_t H, int64_t D,
-                                const float *cosines, const float *sines, float *qkv, float *probs,
-                                float *out, const struct fpl_attention *quantized) {
-    const struct call c = {dev, shape_of(R, B, T, H, D), quantized};
-    const struct shape *s = &c.s;
-    const int64_t row = 3 * s->C, rows = s->heads * T;
-    if (fpl_cuda_failed(dev) || rows == 0) return;
-    FPL_LAUNCH(rotate_positions, dim3((unsigned)(s->sequences * T)), dim3(HEAD_THREADS), 0, dev->stream, T,
-               s->C, D, cosines, sines, qkv);
+                                const float *cosines, const float *sines, float *qkv, float *kept, float *out,
+                                const struct fpl_attention *quantized) {
+    const struct shape s = shape_of(R, B, T, H, D, quantized != NULL);
+    if (fpl_cuda_failed(dev) || s.heads * T == 0) return;
+    FPL_LAUNCH(rotate_positions, dim3((unsigned)(s.sequences * T)), dim3(HEAD_THREADS), 0, dev->stream, T,
+               s.C, D, cosines, sines, qkv);
     fpl_cuda_launched(dev, "rotate_positions");
-    const struct place k = head_operand(&c, FPL_ATTN_S_K, 0, qkv + s->C, row, FPL_CUDA_SCRATCH_B);
-    const struct place q = head_operand(&c, FPL_ATTN_S_Q, 0, qkv, row, FPL_CUDA_SCRATCH_A);
-    scores(&c, q, k, probs);
-    if (fpl_cuda_failed(dev)) return;
-    FPL_LAUNCH(softmax_rows, dim3(fpl_cuda_blocks(rows, ROWS)), dim3(ROWS * LANES), 0, dev->stream, T, rows,
-               s->scale, probs);
-    fpl_cuda_launched(dev, "softmax_rows");
-    const struct place v = head_operand(&c, FPL_ATTN_OUT_V, 1, qkv + 2 * s->C, row, FPL_CUDA_SCRATCH_B);
-    weighted(&c, square_operand(&c, FPL_ATTN_OUT_P, 0, probs), 0, v, out, s->C);
+    for (int r = 0, fused; r < R;) {
+        const struct call c = next_part(dev, &s, quantized, r, &fused);
+        const int64_t at = r * B * T * s.C;
+        const struct fpl_cuda_heads a = heads_of(&c.s, cosines, sines);
+        if (fused)
+            fpl_cuda_fused_forward(dev, &a, qkv + 3 * at, kept + r * s.kept, out + at);
+        else
+            batched_forward(&c, qkv + 3 * at, kept + r * s.kept, out + at);
+        r += c.s.R;
+    }
 }
 
 void fpl_cuda_attention_backward(struct fpl_device *dev, int R, int64_t B, int64_t T, int64_t H, int64_t D,
                                  const float *cosines, const float *sines, const float *qkv,
-                                 const float *probs, const float *dout, float *dqkv,
+                                 const float *kept, const float *out, const float *dout, float *dqkv,
                                  const struct fpl_attention *quantized) {
-    const struct call c = {dev, shape_of(R, B, T, H, D), quantized};
-    const struct shape *s = &c.s;
-    const int64_t row = 3 * s->C, rows = s->heads * T;
-    if (fpl_cuda_failed(dev) || rows == 0) return;
-    float *dS = (float *)fpl_cuda_scratch(dev, FPL_CUDA_SCRATCH_HEADS, (size_t)(rows * T) * sizeof(float));
-    if (dS == NULL) return;
-    const struct place d = head_operand(&c, FPL_ATTN_DP_DOUT, 0, dout, s->C, FPL_CUDA_SCRATCH_A);
-    scores(&c, d, head_operand(&c, FPL_ATTN_DP_V, 0, qkv + 2 * s->C, row, FPL_CUDA_SCRATCH_B), dS);
-    if (fpl_cuda_failed(dev)) return;
-    FPL_LAUNCH(softmax_backward_rows, dim3(fpl_cuda_blocks(rows, ROWS)), dim3(ROWS * LANES), 0, dev->stream,
-               T, rows, probs, dS);
-    fpl_cuda_launched(dev, "softmax_backward_rows");
-    const struct place dv = head_operand(&c, FPL_ATTN_DV_DOUT, 1, dout, s->C, FPL_CUDA_SCRATCH_A);
-    weighted(&c, square_operand(&c, FPL_ATTN_DV_P, 1, probs), 1, dv, dqkv + 2 * s->C, row);
-    const struct place q = head_operand(&c, FPL_ATTN_DK_Q, 1, qkv, row, FPL_CUDA_SCRATCH_A);
-    weighted(&c, square_operand(&c, FPL_ATTN_DK_DS, 1, dS), 1, q, dqkv + s->C, row);
-    const struct place k = head_operand(&c, FPL_ATTN_DQ_K, 1, qkv + s->C, row, FPL_CUDA_SCRATCH_A);
-    weighted(&c, square_operand(&c, FPL_ATTN_DQ_DS, 0, dS), 0, k, dqkv, row);
-    if (fpl_cuda_failed(dev)) return;
-    FPL_LAUNCH(rotate_back_positions, dim3((unsigned)(s->sequences * T)), dim3(HEAD_THREADS), 0, dev->stream,
-               T, s->C, D, s->scale, cosines, sines, dqkv);
-    fpl_cuda_launched(dev, "rotate_back_positions");
+    const struct shape s = shape_of(R, B, T, H, D, quantized != NULL);
+    if (fpl_cuda_failed(dev) || s.heads * T == 0) return;
+    for (int r = 0, fused; r < R;) {
+        const struct call c = next_part(dev, &s, quantized, r, &fused);
+        const int64_t at = r * B * T * s.C;
+        const struct fpl_cuda_heads a = heads_of(&c.s, cosines, sines);
+        if (fused)
+            fpl_cuda_fused_backward(dev, &a, qkv + 3 * at, kept + r * s.kept, out + at, dout + at,
+                                    dqkv + 3 * at);
+        else
+            batched_backward(&c, cosines, sines, qkv + 3 * at, kept + r * s.kept, dout + at, dqkv + 3 * at);
+        r += c.s.R;
+    }
 }

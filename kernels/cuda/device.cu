@@ -112,7 +112,11 @@ void fpl_cuda_describe(const struct fpl_device *dev, char *buf, size_t size) {
     char library[48], products[64];
     fpl_cuda_lt_describe(dev, library, sizeof library);
     fpl_cuda_gemm_describe(dev, products, sizeof products);
-    snprintf(buf, size, "%.60s; sm_%d; gemm=%s%s", dev->name, dev->compute, library, products);
+    snprintf(buf, size, "%.60s; sm_%d; gemm=%s%s%s", dev->name, dev->compute, library, products,
+             dev->fuses && dev->batches ? "; attention=fused+batched"
+             : dev->fuses               ? "; attention=fused"
+             : dev->batches             ? "; attention=batched"
+                                        : "");
 }
 
 enum fpl_code fpl_cuda_check(struct fpl_device *dev, struct fpl_error *err) {

@@ -55,6 +55,7 @@ struct fpl_device {
     struct fpl_cuda_weights_list *weights;
     struct fpl_cuda_lt *lt; /* NULL: products by own kernels */
     unsigned products[3];   /* for records: how products of each role were made, bits of gemm.h */
+    int fuses, batches;     /* for records: ways that attention went (attention.h) */
 };
 
 static inline int fpl_cuda_failed(const struct fpl_device *dev) { return dev->error.code != FPL_OK; }

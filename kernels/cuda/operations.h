@@ -38,12 +38,13 @@ void fpl_cuda_adamw(struct fpl_device *dev, const struct fpl_adamw *a, const str
 
 void fpl_cuda_quantize_tensors(struct fpl_device *dev, int R, const struct fpl_segment *segments, int count,
                                const struct fpl_operand *q, float *x, int64_t *nonfinite);
+int64_t fpl_cuda_attention_kept(int64_t B, int64_t T, int64_t H, int64_t D, int quantized);
 void fpl_cuda_attention_forward(struct fpl_device *dev, int R, int64_t B, int64_t T, int64_t H, int64_t D,
-                                const float *cosines, const float *sines, float *qkv, float *probs,
-                                float *out, const struct fpl_attention *quantized);
+                                const float *cosines, const float *sines, float *qkv, float *kept, float *out,
+                                const struct fpl_attention *quantized);
 void fpl_cuda_attention_backward(struct fpl_device *dev, int R, int64_t B, int64_t T, int64_t H, int64_t D,
                                  const float *cosines, const float *sines, const float *qkv,
-                                 const float *probs, const float *dout, float *dqkv,
+                                 const float *kept, const float *out, const float *dout, float *dqkv,
                                  const struct fpl_attention *quantized);
 void fpl_cuda_clip_mask(struct fpl_device *dev, int R, int64_t rows, int64_t cols,
                         const struct fpl_operand *q, const float *x, float *gradient);

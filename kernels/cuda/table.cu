@@ -24,6 +24,7 @@ static struct fpl_kernels table(void) {
     k.swiglu_forward = fpl_cuda_swiglu_forward;
     k.swiglu_backward = fpl_cuda_swiglu_backward;
     k.cross_entropy = fpl_cuda_cross_entropy;
+    k.attention_kept = fpl_cuda_attention_kept;
     k.attention_forward = fpl_cuda_attention_forward;
     k.attention_backward = fpl_cuda_attention_backward;
     k.gemm = fpl_cuda_gemm;

@@ -38,7 +38,7 @@ struct fpl_record {
     double seconds, tokens_per_second, flop, peak_bytes, joules; /* joules NaN where unknown */
     int pack; /* runs that began side by side; 1: alone */
     /* what ran */
-    char backend[16], variants[160], simd[16], host[64], cpu[80], compiler[80], revision[48];
+    char backend[16], variants[224], simd[16], host[64], cpu[80], compiler[80], revision[48];
     int numerics;
 };
 

@@ -31,7 +31,7 @@ struct fpl_bench {
     struct fpl_bench_row row[160];
     int count;
     double sgemm;       /* FLOP/s of single-threaded OpenBLAS at 1024^3 */
-    char variants[160]; /* what the backend says of itself */
+    char variants[224]; /* what the backend says of itself */
 };
 
 /* ---- against an earlier run (bench_compare.c) -------------------------------------------------- */

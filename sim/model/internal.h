@@ -19,7 +19,7 @@ struct fpl_block_activations {
     fpl_real *normed;     /* [R, n, C] input of qkv */
     fpl_real *rstd;       /* [R, n] */
     fpl_real *qkv;        /* [R, n, 3C] q and k rotated */
-    fpl_real *probs;      /* [R, B, H, T, T] */
+    fpl_real *kept;       /* [R, attention_kept()] */
     fpl_real *attended;   /* [R, n, C] input of the attention output layer */
     fpl_real *h_ffn;      /* [R, n, C] residual stream entering the feed-forward half */
     fpl_real *normed_ffn; /* [R, n, C] input of gate and up */
@@ -55,7 +55,7 @@ struct fpl_model {
     int quantizes_attention, quantizes_state[FPL_OPT_SLOTS];
     struct fpl_delay *delays; /* host [delay_count] */
     int delay_count;
-    float *delay; /* device */
+    float *delay;                    /* device */
     int observing;                   /* the call at hand is training, not evaluation */
     uint32_t step;                   /* of the last backward call */
     struct fpl_diagnosis *diagnosis; /* host [L][FPL_MODEL_OPERANDS][R]; NULL: never asked for */

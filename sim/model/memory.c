@@ -2,8 +2,9 @@
  *
  * Device buffers go through take(), which keeps them in one list; a failed allocation is
  * kept by the device and reported once at the end of creation.  No call of a training step
- * allocates.  The largest is a block's probs [R, B, H, T, T]; activations of all blocks
- * together take about R n (L (11 C + 3 F + H T) + 8 C + 3 F + 2 V) elements.
+ * allocates.  The largest is what attention keeps of a block, on a CPU
+ * [R, B, H, T, T]; activations of all blocks together take about
+ * R n (L (11 C + 3 F + H T) + 8 C + 3 F + 2 V) elements then.
  */
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -22,24 +23,24 @@ void fpl_model_changed(struct fpl_model *m) {
     m->version = atomic_fetch_add(&versions, 1) + 1;
 }
 
-/* Without a table of operations only counts. */
+/* Without a device only counts. */
 static void *take(struct fpl_model *m, int64_t count, size_t size) {
     m->bytes += (size_t)count * size;
-    void *p = m->k != NULL ? m->k->alloc(m->dev, (size_t)count * size) : NULL;
+    void *p = m->dev != NULL ? m->k->alloc(m->dev, (size_t)count * size) : NULL;
     if (p != NULL) m->owned[m->owned_count++] = p;
     return p;
 }
 
 static fpl_real *take_reals(struct fpl_model *m, int64_t count) { return take(m, count, sizeof(fpl_real)); }
 
-static void take_block(struct fpl_model *m, struct fpl_block_activations *b) {
+static void take_block(struct fpl_model *m, struct fpl_block_activations *b, int64_t kept) {
     const struct fpl_model_shape *s = &m->shape;
     const int64_t rows = s->R * s->micro_sequences * s->seq; /* R n */
     b->h = take_reals(m, rows * s->width);
     b->normed = take_reals(m, rows * s->width);
     b->rstd = take_reals(m, rows);
     b->qkv = take_reals(m, rows * 3 * s->width);
-    b->probs = take_reals(m, rows * s->heads * s->seq);
+    b->kept = take_reals(m, kept);
     b->attended = take_reals(m, rows * s->width);
     b->h_ffn = take_reals(m, rows * s->width);
     b->normed_ffn = take_reals(m, rows * s->width);
@@ -48,8 +49,11 @@ static void take_block(struct fpl_model *m, struct fpl_block_activations *b) {
     b->activated = take_reals(m, rows * s->ffn);
 }
 
-static void take_all(struct fpl_model *m) {
+/* quantized: some replica quantizes attention's products. */
+static void take_all(struct fpl_model *m, int quantized) {
     const struct fpl_model_shape *s = &m->shape;
+    const int64_t kept =
+        m->k->attention_kept(s->micro_sequences, s->seq, s->heads, s->width / s->heads, quantized);
     const int64_t rows = s->R * s->micro_sequences * s->seq; /* R n */
     const int64_t angles = s->seq * (s->width / s->heads / 2);
     fpl_real **const flat[] = {&m->state.parameters, &m->state.gradients, &m->state.moment1,
@@ -70,7 +74,7 @@ static void take_all(struct fpl_model *m) {
     m->dqkv = take_reals(m, rows * 3 * s->width);
     m->dgate_up = take_reals(m, rows * 2 * s->ffn);
     m->dactivated = take_reals(m, rows * s->ffn);
-    for (int64_t l = 0; l < s->layers; l++) take_block(m, &m->block[l]);
+    for (int64_t l = 0; l < s->layers; l++) take_block(m, &m->block[l], s->R * kept);
 }
 
 /* Angles t * base^(-2i/D), computed in double. */
@@ -110,11 +114,12 @@ static enum fpl_code check_shape(const struct fpl_model_shape *s, struct fpl_err
     return FPL_OK;
 }
 
-size_t fpl_model_bytes(const struct fpl_model_shape *shape) {
-    struct fpl_model m = {.shape = *shape};
+size_t fpl_model_bytes(const struct fpl_model_shape *shape, const struct fpl_kernels *kernels,
+                       int quantizes_attention) {
+    struct fpl_model m = {.shape = *shape, .k = kernels};
     if (check_shape(shape, NULL) != FPL_OK) return 0;
     m.block = calloc((size_t)shape->layers, sizeof *m.block);
-    if (m.block != NULL && fpl_parameters_layout(&m, NULL) == FPL_OK) take_all(&m);
+    if (m.block != NULL && fpl_parameters_layout(&m, NULL) == FPL_OK) take_all(&m, quantizes_attention);
     free(m.block);
     free(m.parameter);
     free(m.segment);
@@ -140,9 +145,13 @@ enum fpl_code fpl_model_create(const struct fpl_model_shape *shape, const struct
         fpl_model_destroy(m);
         return fpl_fail(err, FPL_SYSTEM, "model: no memory for %lld blocks", (long long)shape->layers);
     }
-    for (int r = 0; r < shape->R; r++) m->seeds[r] = replicas[r].seed;
+    int quantized = 0;
+    for (int r = 0; r < shape->R; r++) {
+        m->seeds[r] = replicas[r].seed;
+        quantized |= fpl_recipe_quantizes_attention(replicas[r].recipe);
+    }
     code = fpl_parameters_layout(m, err);
-    if (code == FPL_OK) take_all(m);
+    if (code == FPL_OK) take_all(m, quantized);
     if (code == FPL_OK) code = kernels->check(dev, err);
     if (code == FPL_OK) code = init_rotary(m, err);
     if (code == FPL_OK) code = fpl_operands_init(m, replicas, err);

@@ -40,7 +40,7 @@ static void block_forward(struct fpl_model *m, const struct fpl_batch *b, int64_
                        a->normed, a->rstd);
     fpl_linear_forward(m, b, layer, FPL_QKV, a->normed, a->qkv);
     k->attention_forward(m->dev, R, b->sequences, s->seq, s->heads, s->width / s->heads, m->cosines, m->sines,
-                         a->qkv, a->probs, a->attended, fpl_attention_operands(m, b, layer, &quantized));
+                         a->qkv, a->kept, a->attended, fpl_attention_operands(m, b, layer, &quantized));
     fpl_linear_forward(m, b, layer, FPL_ATTENTION_OUT, a->attended, m->delta);
     k->rmsnorm_forward(m->dev, R, n, s->width, FPL_NORM_EPS, a->h, m->delta, w + at->ffn_norm, a->h_ffn,
                        a->normed_ffn, a->rstd_ffn);
@@ -102,7 +102,7 @@ static void block_backward(struct fpl_model *m, const struct fpl_batch *b, int64
                         m->dh, g + at->ffn_norm);
     fpl_linear_backward(m, b, layer, FPL_ATTENTION_OUT, m->dh, a->attended, m->dattended, accumulate);
     k->attention_backward(m->dev, R, b->sequences, s->seq, s->heads, s->width / s->heads, m->cosines,
-                          m->sines, a->qkv, a->probs, m->dattended, m->dqkv,
+                          m->sines, a->qkv, a->kept, a->attended, m->dattended, m->dqkv,
                           fpl_attention_operands(m, b, layer, &quantized));
     fpl_linear_backward(m, b, layer, FPL_QKV, m->dqkv, a->normed, m->dnormed, accumulate);
     k->rmsnorm_backward(m->dev, R, n, s->width, m->dnormed, a->h, w + at->attention_norm, a->rstd, m->dh,

@@ -62,9 +62,11 @@ struct fpl_parameter {
     struct fpl_segment segment; /* size = rows cols; decay 1 for matrices, 0 for norm gains */
 };
 
-/* Bytes of device memory that a model of this shape takes, delayed scaling (some kilobytes) and the
+/* Bytes of device memory that a model of this shape takes on this backend, where a replica quantizes
+ * attention's products or none does; delayed scaling (some kilobytes) and the
  * backend's own scratch aside; 0: the shape is none. */
-size_t fpl_model_bytes(const struct fpl_model_shape *shape);
+size_t fpl_model_bytes(const struct fpl_model_shape *shape, const struct fpl_kernels *kernels,
+                       int quantizes_attention);
 
 /* Allocates everything that training and evaluation need and draws the initial weights. */
 enum fpl_code fpl_model_create(const struct fpl_model_shape *shape, const struct fpl_model_replica *replicas,

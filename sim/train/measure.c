@@ -16,8 +16,18 @@
 #define WORTH 100 /* steps of a run below which the search would cost more than it gains */
 #define GAIN 0.97 /* time for each run, relative to the pack before, that is still a gain */
 
+static int any_quantizes_attention(const struct fpl_config *configs, int count) {
+    int any = 0;
+    for (int i = 0; i < count; i++) {
+        struct fpl_recipe recipe;
+        any |= fpl_recipe_parse(configs[i].recipe, &recipe, NULL) == FPL_OK &&
+               fpl_recipe_quantizes_attention(&recipe);
+    }
+    return any;
+}
+
 /* The most replicas by memory; 1 where the backend has no opinion. */
-static enum fpl_code most_replicas(const struct fpl_config *c, const struct fpl_data *data,
+static enum fpl_code most_replicas(const struct fpl_config *configs, int count, const struct fpl_data *data,
                                    const struct fpl_train_options *o, int *most, struct fpl_error *err) {
     const struct fpl_device_options device = {.threads = 1, .number = o->device};
     struct fpl_device *dev = NULL;
@@ -25,11 +35,13 @@ static enum fpl_code most_replicas(const struct fpl_config *c, const struct fpl_
     *most = 1;
     if (o->kernels->replicas == NULL) return FPL_OK;
     fpl_data_info(data, &info);
-    const struct fpl_model_shape one = fpl_trainer_shape(c, 1, info.vocab),
-                                 two = fpl_trainer_shape(c, 2, info.vocab);
+    const int quantizes = any_quantizes_attention(configs, count);
+    const struct fpl_model_shape one = fpl_trainer_shape(configs, 1, info.vocab),
+                                 two = fpl_trainer_shape(configs, 2, info.vocab);
     const enum fpl_code code = o->kernels->open(&dev, &device, err);
     if (code != FPL_OK) return code;
-    *most = o->kernels->replicas(dev, fpl_model_bytes(&two) - fpl_model_bytes(&one));
+    *most = o->kernels->replicas(dev, fpl_model_bytes(&two, o->kernels, quantizes) -
+                                          fpl_model_bytes(&one, o->kernels, quantizes));
     o->kernels->close(dev);
     return FPL_OK;
 }
@@ -73,7 +85,7 @@ enum fpl_code fpl_train_measure(const struct fpl_config *configs, int count, con
     *out = (struct fpl_pack_speed){.best = 1};
     enum fpl_code code = count < 1 ? fpl_fail(err, FPL_INVALID, "no runs to measure") : FPL_OK;
     if (code == FPL_OK) code = fpl_trainer_check(configs, count, err);
-    if (code == FPL_OK) code = most_replicas(&configs[0], data, options, &most, err);
+    if (code == FPL_OK) code = most_replicas(configs, count, data, options, &most, err);
     if (code != FPL_OK) return code;
     if (most > count) most = count;
     if (fpl_config_steps(&configs[0]) < WORTH) out->best = most;

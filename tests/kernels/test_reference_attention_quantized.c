@@ -43,7 +43,7 @@ static void call(const struct harness *hh, struct fpl_device *dev, int first, in
     struct fpl_attention a = {.first_sequence = j->first_sequence, .nonfinite = nonfinite};
     for (int s = 0; s < FPL_ATTN_SLOTS; s++) a.slot[s] = j->q[s] + first;
     if (j->backward)
-        k->attention_backward(dev, R, j->B, j->T, j->H, j->D, p[0], p[1], p[2], p[3], p[4], p[5], &a);
+        k->attention_backward(dev, R, j->B, j->T, j->H, j->D, p[0], p[1], p[2], p[3], p[4], p[5], p[6], &a);
     else
         k->attention_forward(dev, R, j->B, j->T, j->H, j->D, p[0], p[1], p[2], p[3], p[4], &a);
     k->download(dev, j->nonfinite + first, nonfinite, (size_t)R * sizeof *nonfinite);
@@ -209,6 +209,10 @@ static void gather(const struct job *j, const float *rows, int64_t row, float *o
     for (int64_t t = 0; t < j->T; t++) memcpy(out + t * j->D, rows + t * row, (size_t)j->D * sizeof *out);
 }
 
+static int plain_form_keeps_no_probabilities(const struct job *j) {
+    return h.kernels->attention_kept(j->B, j->T, j->H, j->D, 0) != j->B * j->H * j->T * j->T;
+}
+
 static void check_head(const struct job *j, const struct data *x, int64_t index) {
     const int64_t T = j->T, D = j->D, C = j->H * D, sequence = index / j->H, head = index % j->H;
     const float *qkv = x->qkv + sequence * T * 3 * C + head * D;
@@ -225,8 +229,13 @@ static void check_head(const struct job *j, const struct data *x, int64_t index)
                            .P = x->probs + index * T * T};
     for (int i = 0; i < 3; i++) gather(j, qkv + i * C, 3 * C, m[i]);
     gather(j, x->dout + sequence * T * C + head * D, C, m[3]);
+    /* The plain form has a test of its own: it normalises last, and may keep something else. */
+    if (g.replica == 1 && plain_form_keeps_no_probabilities(j)) {
+        for (int i = 0; i < 8; i++) free(m[i]);
+        return;
+    }
     check_probabilities(&g);
-    if (g.replica != 1) { /* the plain form normalises last, and has a test of its own */
+    if (g.replica != 1) {
         define_out(&g, m[4]);
         gather(j, x->out + sequence * T * C + head * D, C, m[5]);
         harness_same_bits("out", m[5], m[4], T * D);
@@ -277,10 +286,11 @@ static void run(struct job *j, struct data *x, int64_t counts[2][REPLICAS]) {
     harness_run(&h, "quantized attention forward", call, j, REPLICAS, f, 5);
     struct harness_buffer b[] = {{x->cosines, (size_t)angles * 4, 1},  {x->sines, (size_t)angles * 4, 1},
                                  {x->qkv, (size_t)(n * 3 * C) * 4, 0}, {x->probs, squares, 0},
-                                 {x->dout, (size_t)(n * C) * 4, 0},    {x->dqkv, (size_t)(n * 3 * C) * 4, 0}};
+                                 {x->out, (size_t)(n * C) * 4, 0},     {x->dout, (size_t)(n * C) * 4, 0},
+                                 {x->dqkv, (size_t)(n * 3 * C) * 4, 0}};
     j->backward = 1;
     j->nonfinite = counts[1];
-    harness_run(&h, "quantized attention backward", call, j, REPLICAS, b, 6);
+    harness_run(&h, "quantized attention backward", call, j, REPLICAS, b, 7);
 }
 
 static void check(struct job *j, double size) {
@@ -325,6 +335,8 @@ static void equals_its_definition(void **unused) {
 /* One slot at a time, the others in high precision: nothing but what its product feeds moves. */
 static void each_slot_feeds_its_product(void **unused) {
     (void)unused;
+    /* Probabilities are compared with those of no quantizer at all: by the way that keeps them. */
+    setenv("FPLAW_CUDA_ATTENTION", "batched", 1);
     struct job plain = {.B = 1, .T = 24, .H = 2, .D = 16};
     int64_t counts[2][REPLICAS];
     const int64_t C = 32, rows = REPLICAS * 24;

@@ -168,6 +168,7 @@ const struct fpl_kernels perturbed_kernels = {
     .rmsnorm_backward = rmsnorm_backward,
     .attention_forward = perturbed_attention_forward,
     .attention_backward = perturbed_attention_backward,
+    .attention_kept = ref_attention_kept,
     .swiglu_forward = swiglu_forward,
     .swiglu_backward = swiglu_backward,
     .gemm = gemm,

@@ -113,8 +113,7 @@ static void head_backward(const struct head *g, const double *x, const double *P
 
 void perturbed_attention_forward(struct fpl_device *dev, int R, int64_t B, int64_t T, int64_t H, int64_t D,
                                  const double *cosines, const double *sines, double *qkv, double *probs,
-                                 double *out,
-                                 const struct fpl_attention *quantized) {
+                                 double *out, const struct fpl_attention *quantized) {
     (void)quantized;
     const int64_t C = H * D;
     (void)dev;
@@ -126,8 +125,9 @@ void perturbed_attention_forward(struct fpl_device *dev, int R, int64_t B, int64
 
 void perturbed_attention_backward(struct fpl_device *dev, int R, int64_t B, int64_t T, int64_t H, int64_t D,
                                   const double *cosines, const double *sines, const double *qkv,
-                                  const double *probs, const double *dout, double *dqkv,
+                                  const double *probs, const double *out, const double *dout, double *dqkv,
                                   const struct fpl_attention *quantized) {
+    (void)out;
     (void)quantized;
     const int64_t C = H * D;
     (void)dev;

@@ -11,11 +11,10 @@ static inline void put(double *p, struct bounded x) { *p = harness_draw() & 1 ? 
 
 void perturbed_attention_forward(struct fpl_device *dev, int R, int64_t B, int64_t T, int64_t H, int64_t D,
                                  const double *cosines, const double *sines, double *qkv, double *probs,
-                                 double *out,
-                                 const struct fpl_attention *quantized);
+                                 double *out, const struct fpl_attention *quantized);
 void perturbed_attention_backward(struct fpl_device *dev, int R, int64_t B, int64_t T, int64_t H, int64_t D,
                                   const double *cosines, const double *sines, const double *qkv,
-                                  const double *probs, const double *dout, double *dqkv,
+                                  const double *probs, const double *out, const double *dout, double *dqkv,
                                   const struct fpl_attention *quantized);
 
 /* Scores x[n] become exponentials exp(x[j] - max) with bounds; returns their sum.  What softmax

@@ -28,6 +28,8 @@ void ref_rmsnorm_backward(int R, int64_t n, int64_t C, const double *dy, const d
 void ref_attention_forward(int R, int64_t B, int64_t T, int64_t H, int64_t D, const double *cosines,
                            const double *sines, double *qkv, double *probs, double *out,
                            const struct fpl_attention *quantized);
+/* Elements of probs per replica. */
+int64_t ref_attention_kept(int64_t B, int64_t T, int64_t H, int64_t D, int quantized);
 void ref_attention_backward(int R, int64_t B, int64_t T, int64_t H, int64_t D, const double *cosines,
                             const double *sines, const double *qkv, const double *probs, const double *dout,
                             double *dqkv, const struct fpl_attention *quantized);

@@ -93,9 +93,10 @@ static void attention_forward(struct fpl_device *dev, int R, int64_t B, int64_t 
 
 static void attention_backward(struct fpl_device *dev, int R, int64_t B, int64_t T, int64_t H, int64_t D,
                                const double *cosines, const double *sines, const double *qkv,
-                               const double *probs, const double *dout, double *dqkv,
+                               const double *probs, const double *out, const double *dout, double *dqkv,
                                const struct fpl_attention *quantized) {
     (void)dev;
+    (void)out;
     ref_attention_backward(R, B, T, H, D, cosines, sines, qkv, probs, dout, dqkv, quantized);
 }
 
@@ -179,6 +180,7 @@ const struct fpl_kernels reference_kernels = {
     .rmsnorm_backward = rmsnorm_backward,
     .attention_forward = attention_forward,
     .attention_backward = attention_backward,
+    .attention_kept = ref_attention_kept,
     .swiglu_forward = swiglu_forward,
     .swiglu_backward = swiglu_backward,
     .gemm = gemm,

@@ -304,12 +304,12 @@ static void memory_is_predicted(void **state) {
         for (int r = 0; r < 5; r++) replica[r] = (struct fpl_model_replica){.recipe = &recipe, .seed = 1};
         assert_int_equal(k.open(&dev, &(struct fpl_device_options){.threads = 1}, NULL), FPL_OK);
         assert_int_equal(fpl_model_create(&shapes[i], replica, &k, dev, &m, NULL), FPL_OK);
-        assert_int_equal(fpl_model_bytes(&shapes[i]), fake.bytes);
+        assert_int_equal(fpl_model_bytes(&shapes[i], &k, 0), fake.bytes);
         fpl_model_destroy(m);
         k.close(dev);
     }
     const struct fpl_model_shape none = {.R = 1};
-    assert_int_equal(fpl_model_bytes(&none), 0);
+    assert_int_equal(fpl_model_bytes(&none, &k, 0), 0);
 }
 
 /* Initial weights do not depend on who draws them: replicas by threads, or one's matrices. */

@@ -20,8 +20,9 @@ void FPL_VEC(attention_forward)(struct fpl_device *dev, int R, int64_t B, int64_
                                 const struct fpl_attention *quantized);
 void FPL_VEC(attention_backward)(struct fpl_device *dev, int R, int64_t B, int64_t T, int64_t H, int64_t D,
                                  const float *cosines, const float *sines, const float *qkv,
-                                 const float *probs, const float *dout, float *dqkv,
+                                 const float *probs, const float *out, const float *dout, float *dqkv,
                                  const struct fpl_attention *quantized);
+int64_t FPL_VEC(attention_kept)(int64_t B, int64_t T, int64_t H, int64_t D, int quantized);
 void FPL_VEC(swiglu_forward)(struct fpl_device *dev, int R, int64_t n, int64_t F, const float *gate_up, float *out);
 void FPL_VEC(swiglu_backward)(struct fpl_device *dev, int R, int64_t n, int64_t F, const float *gate_up,
                               const float *dout, float *dgate_up);

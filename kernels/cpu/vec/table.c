@@ -22,6 +22,7 @@ const struct fpl_kernels FPL_VEC(kernels) = {
     .rmsnorm_backward = FPL_VEC(rmsnorm_backward),
     .attention_forward = FPL_VEC(attention_forward),
     .attention_backward = FPL_VEC(attention_backward),
+    .attention_kept = FPL_VEC(attention_kept),
     .swiglu_forward = FPL_VEC(swiglu_forward),
     .swiglu_backward = FPL_VEC(swiglu_backward),
     .gemm = FPL_VEC(gemm),

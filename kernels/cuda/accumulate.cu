@@ -176,9 +176,11 @@ static const struct replica_sum *replica_sums(struct fpl_device *dev, const stru
         fpl_fail(&dev->error, FPL_SYSTEM, "cuda: out of host memory");
         return NULL;
     }
+    int changes = 0; /* from step to step */
     for (int r = 0; r < g->R; r++) {
         s[r].plan = g->accumulator[r];
-        if (!fpl_is_stochastic(s[r].plan.round.mode)) continue; /* so that equal steps find equal contents */
+        if (!fpl_is_stochastic(s[r].plan.round.mode)) continue;
+        changes = 1;
         const struct fpl_random_at *at = &g->qa[r].at;
         s[r].seed = at->seed;
         s[r].step = at->step;
@@ -186,7 +188,8 @@ static const struct replica_sum *replica_sums(struct fpl_device *dev, const stru
         /* at->element is the index of operand a's first element in a tensor of so many columns. */
         s[r].first_row = at->element / (uint64_t)(g->role == FPL_FORWARD ? g->I : g->O);
     }
-    const void *device = fpl_cuda_parameter(dev, s, (size_t)g->R * sizeof *s);
+    const size_t bytes = (size_t)g->R * sizeof *s;
+    const void *device = changes ? fpl_cuda_transient(dev, s, bytes) : fpl_cuda_parameter(dev, s, bytes);
     free(s);
     return (const struct replica_sum *)device;
 }

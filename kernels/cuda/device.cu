@@ -1,10 +1,4 @@
-/* device.cu - the CUDA device: memory, the first error, scratch, and parameters.
- *
- * Parameters are small host arrays that kernels read: rates, quantizer plans, segment tables.  They are
- * kept by content: a training step that passes the same plans as the last one finds them on the
- * device.  There are two tables: a full one becomes the older one, which is emptied first, after the
- * stream has finished.  So a pointer outlives at least half a table of later parameters.
- */
+/* device.cu - the CUDA device: what it is, its memory, the first error, scratch. */
 #include "cublaslt.h"
 #include "gemm.h"
 #include "weights.h"
@@ -13,21 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PARAMETERS = 1024, OLDEST = 80 /* compute capability that the kernels are built for */ };
-
-struct parameter_table {
-    struct {
-        void *host, *device;
-        size_t bytes;
-        uint64_t hash;
-    } entry[PARAMETERS]; /* open addressing by hash */
-    int count;
-};
-
-struct fpl_cuda_parameters {
-    struct parameter_table table[2];
-    int now;
-};
+enum { OLDEST = 80 /* compute capability that the kernels are built for */ };
 
 int fpl_cuda_ok(struct fpl_device *dev, cudaError_t status, const char *what) {
     if (status == cudaSuccess) return 1;
@@ -68,8 +48,7 @@ static enum fpl_code start(struct fpl_device *dev, struct fpl_error *err) {
     if (dev->compute < OLDEST)
         return fpl_fail(err, FPL_SYSTEM, "cuda: %s has compute capability %d.%d; %d.%d or newer is needed",
                         dev->name, properties.major, properties.minor, OLDEST / 10, OLDEST % 10);
-    dev->parameters = (struct fpl_cuda_parameters *)calloc(1, sizeof *dev->parameters);
-    if (dev->parameters == NULL) return fpl_fail(err, FPL_SYSTEM, "cuda: out of host memory");
+    dev->staging.kind = FPL_ARENA_PINNED;
     fpl_cuda_lt_open(dev);
     return fpl_cuda_check(dev, err);
 }
@@ -86,22 +65,13 @@ enum fpl_code fpl_cuda_open(struct fpl_device **dev, const struct fpl_device_opt
     return code;
 }
 
-static void forget_parameters(struct parameter_table *p) {
-    for (int i = 0; i < PARAMETERS; i++) {
-        if (p->entry[i].host == NULL) continue;
-        free(p->entry[i].host);
-        (void)cudaFree(p->entry[i].device);
-        p->entry[i].host = NULL;
-    }
-    p->count = 0;
-}
-
 void fpl_cuda_close(struct fpl_device *dev) {
     if (dev == NULL) return;
     if (dev->stream != NULL) (void)cudaStreamSynchronize(dev->stream);
     for (int i = 0; i < FPL_CUDA_SCRATCH_COUNT; i++) (void)cudaFree(dev->scratch[i].data);
-    for (int i = 0; dev->parameters != NULL && i < 2; i++) forget_parameters(&dev->parameters->table[i]);
-    free(dev->parameters);
+    fpl_cuda_parameters_free(dev);
+    fpl_cuda_arena_free(&dev->staging);
+    fpl_cuda_arena_free(&dev->transient);
     fpl_cuda_weights_free(dev);
     fpl_cuda_lt_close(dev);
     if (dev->stream != NULL) (void)cudaStreamDestroy(dev->stream);
@@ -120,8 +90,7 @@ void fpl_cuda_describe(const struct fpl_device *dev, char *buf, size_t size) {
 }
 
 enum fpl_code fpl_cuda_check(struct fpl_device *dev, struct fpl_error *err) {
-    if (dev->error.code == FPL_OK)
-        (void)fpl_cuda_ok(dev, cudaStreamSynchronize(dev->stream), "waiting for the device");
+    fpl_cuda_settle(dev);
     if (dev->error.code != FPL_OK && err != NULL) *err = dev->error;
     return dev->error.code;
 }
@@ -206,80 +175,4 @@ void *fpl_cuda_scratch(struct fpl_device *dev, int slot, size_t bytes) {
         dev->scratch[slot].size = dev->scratch[slot].data != NULL ? bytes : 0;
     }
     return dev->scratch[slot].data;
-}
-
-void fpl_cuda_upload(struct fpl_device *dev, void *to, const void *from_host, size_t bytes) {
-    if (fpl_cuda_failed(dev) || bytes == 0) return;
-    fpl_cuda_weights_forget(dev, to, bytes);
-    (void)fpl_cuda_ok(dev, cudaMemcpyAsync(to, from_host, bytes, cudaMemcpyHostToDevice, dev->stream),
-                      "upload");
-    /* The host array is the caller's again on return. */
-    (void)fpl_cuda_ok(dev, cudaStreamSynchronize(dev->stream), "upload");
-}
-
-void fpl_cuda_download(struct fpl_device *dev, void *to_host, const void *from, size_t bytes) {
-    if (fpl_cuda_failed(dev) || bytes == 0) return;
-    (void)fpl_cuda_ok(dev, cudaMemcpyAsync(to_host, from, bytes, cudaMemcpyDeviceToHost, dev->stream),
-                      "download");
-    (void)fpl_cuda_ok(dev, cudaStreamSynchronize(dev->stream), "download");
-}
-
-void fpl_cuda_zero(struct fpl_device *dev, void *p, size_t bytes) {
-    if (fpl_cuda_failed(dev) || bytes == 0) return;
-    fpl_cuda_weights_forget(dev, p, bytes);
-    (void)fpl_cuda_ok(dev, cudaMemsetAsync(p, 0, bytes, dev->stream), "zeroing memory");
-}
-
-/* ---- parameters ---------------------------------------------------------------------------------- */
-
-/* FNV-1a over whole words, then the rest. */
-static uint64_t hash_of(const void *data, size_t bytes) {
-    const unsigned char *p = (const unsigned char *)data;
-    uint64_t h = 0xcbf29ce484222325u;
-    for (; bytes >= 8; bytes -= 8, p += 8) {
-        uint64_t word;
-        memcpy(&word, p, 8);
-        h = (h ^ word) * 0x100000001b3u;
-        h ^= h >> 29;
-    }
-    for (; bytes > 0; bytes--, p++) h = (h ^ *p) * 0x100000001b3u;
-    return h;
-}
-
-/* The entry that holds this content, or the free one where it belongs. */
-static int find(const struct parameter_table *p, const void *host, size_t bytes, uint64_t hash) {
-    int i = (int)(hash % PARAMETERS);
-    while (p->entry[i].host != NULL && (p->entry[i].hash != hash || p->entry[i].bytes != bytes ||
-                                        memcmp(p->entry[i].host, host, bytes) != 0))
-        i = (i + 1) % PARAMETERS;
-    return i;
-}
-
-const void *fpl_cuda_parameter(struct fpl_device *dev, const void *host, size_t bytes) {
-    if (fpl_cuda_failed(dev)) return NULL;
-    struct parameter_table *p = &dev->parameters->table[dev->parameters->now];
-    const uint64_t hash = hash_of(host, bytes);
-    int i = find(p, host, bytes, hash);
-    if (p->entry[i].host != NULL) return p->entry[i].device;
-    if (p->count >= PARAMETERS / 2) {
-        if (!fpl_cuda_ok(dev, cudaStreamSynchronize(dev->stream), "waiting for the device")) return NULL;
-        dev->parameters->now ^= 1;
-        p = &dev->parameters->table[dev->parameters->now];
-        forget_parameters(p);
-        i = find(p, host, bytes, hash);
-    }
-    void *copy = malloc(bytes), *device = copy != NULL ? allocate(dev, bytes) : NULL;
-    if (device == NULL) {
-        if (copy == NULL) fpl_fail(&dev->error, FPL_SYSTEM, "cuda: out of host memory");
-        free(copy);
-        return NULL;
-    }
-    memcpy(copy, host, bytes);
-    p->entry[i].host = copy;
-    p->entry[i].device = device;
-    p->entry[i].bytes = bytes;
-    p->entry[i].hash = hash;
-    p->count++;
-    fpl_cuda_upload(dev, device, copy, bytes);
-    return fpl_cuda_failed(dev) ? NULL : device;
 }

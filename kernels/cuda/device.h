@@ -1,6 +1,8 @@
 /* device.h - inside of the CUDA backend: the device and what its parts share.
  *
- * kernels/cuda/device.cu       device, memory, the first error, scratch, parameters
+ * kernels/cuda/device.cu       device, memory, the first error, scratch
+ * kernels/cuda/transfer.cu     uploads, downloads, waiting
+ * kernels/cuda/parameters.cu   device copies of small host arrays, in arenas (arena.h)
  * kernels/cuda/table.cu        struct fpl_kernels
  * the other .cu files           operations, one file per concept: kernels first, entries last
  * kernels/cuda/reduce.h        sums and maxima over warps and blocks, in a fixed order
@@ -17,6 +19,7 @@
 #ifndef FPL_CUDA_DEVICE_H
 #define FPL_CUDA_DEVICE_H
 
+#include "arena.h"
 #include "launch.h"
 
 #include "../kernels.h"
@@ -37,7 +40,7 @@ enum {
     FPL_CUDA_SCRATCH_COUNT
 };
 
-struct fpl_cuda_parameters;   /* device copies of host arrays (device.cu) */
+struct fpl_cuda_parameters;   /* device copies of host arrays (parameters.cu) */
 struct fpl_cuda_weights_list; /* quantized weights kept between calls (weights.h) */
 struct fpl_cuda_lt;           /* cuBLASLt (cublaslt.h) */
 
@@ -51,7 +54,9 @@ struct fpl_device {
         void *data;
         size_t size;
     } scratch[FPL_CUDA_SCRATCH_COUNT];
-    struct fpl_cuda_parameters *parameters;
+    struct fpl_cuda_parameters *parameters; /* NULL before the first */
+    struct fpl_cuda_arena staging;          /* pinned: host arrays on their way to the device */
+    struct fpl_cuda_arena transient;        /* device: parameters of the work since the last wait */
     struct fpl_cuda_weights_list *weights;
     struct fpl_cuda_lt *lt; /* NULL: products by own kernels */
     unsigned products[3];   /* for records: how products of each role were made, bits of gemm.h */
@@ -72,10 +77,20 @@ static inline void fpl_cuda_launched(struct fpl_device *dev, const char *kernel)
  * the slot is asked for again. */
 void *fpl_cuda_scratch(struct fpl_device *dev, int slot, size_t bytes);
 
-/* A device copy of a host array that kernels only read: rates, plans, segments.  The same contents give the
+/* A device copy of a host array that kernels only read: plans, segments.  The same contents give the
  * same pointer, so that a step that repeats copies nothing; it lives until the stream has done the
  * work issued before some later call.  NULL keeps an error. */
 const void *fpl_cuda_parameter(struct fpl_device *dev, const void *host, size_t bytes);
+
+/* The same for contents that each step brings anew: rates, counters.  It lives until the next download or
+ * check; steps that ask for the same sizes in the same order get the same addresses. */
+const void *fpl_cuda_transient(struct fpl_device *dev, const void *host, size_t bytes);
+void fpl_cuda_parameters_free(struct fpl_device *dev);
+
+/* Copies a host array, which is the caller's again on return, to the device when the stream comes to it. */
+void fpl_cuda_send(struct fpl_device *dev, void *to, const void *from_host, size_t bytes);
+/* Waits for the stream.  Transients end here. */
+void fpl_cuda_settle(struct fpl_device *dev);
 
 enum fpl_code fpl_cuda_open(struct fpl_device **dev, const struct fpl_device_options *options,
                             struct fpl_error *err);

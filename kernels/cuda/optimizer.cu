@@ -159,7 +159,7 @@ static const struct adamw_replica *adamw_replicas(struct fpl_device *dev, const 
         r[i].decay = a->decay[i];
         r[i].active = a->active == NULL || a->active[i];
     }
-    const void *device = fpl_cuda_parameter(dev, r, bytes);
+    const void *device = fpl_cuda_transient(dev, r, bytes);
     free(r);
     return (const struct adamw_replica *)device;
 }

@@ -315,6 +315,7 @@ static fpl_lt_status matmul(fpl_lt_handle h, fpl_lt_desc d, const void *alpha, c
                   second = {b, *lb, d->op[1] == FPL_LT_OP_T, tf32, 1};
     const float x = *static_cast<const float *>(alpha), y = *static_cast<const float *>(beta);
     const fpl_lt_opaque_layout result = *lc;
+    fpl_host_counting()->products++;
     fpl_host_enqueue(stream, [=]() {
         run(first, second, result, static_cast<int64_t>(p.k), x, y, static_cast<const float *>(c),
             static_cast<float *>(out));

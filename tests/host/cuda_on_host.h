@@ -24,6 +24,8 @@
 #include <string.h>
 
 #include <functional>
+#include <tuple>
+#include <utility>
 
 #include "order.h"
 
@@ -73,10 +75,8 @@ struct fpl_host_thread {
     dim3 threads, blocks;
 };
 extern fpl_host_thread fpl_host_now;
-#define threadIdx fpl_host_now.thread
-#define blockIdx fpl_host_now.block
-#define blockDim fpl_host_now.threads
-#define gridDim fpl_host_now.blocks
+inline const uint3 &threadIdx = fpl_host_now.thread, &blockIdx = fpl_host_now.block;
+inline const dim3 &blockDim = fpl_host_now.threads, &gridDim = fpl_host_now.blocks;
 
 /* The block's memory of a declaration, told apart by its place in the source. */
 void *fpl_host_shared(const void *declaration, size_t bytes);
@@ -184,7 +184,11 @@ enum {
     cudaSuccess = 0,
     cudaErrorInvalidValue = 1,
     cudaErrorMemoryAllocation = 2,
-    cudaErrorInvalidConfiguration = 9
+    cudaErrorInvalidConfiguration = 9,
+    cudaErrorInvalidDeviceFunction = 98,
+    cudaErrorInvalidResourceHandle = 400,
+    cudaErrorStreamCaptureUnsupported = 900,
+    cudaErrorStreamCaptureInvalidated = 901
 };
 enum cudaMemcpyKind {
     cudaMemcpyHostToDevice = 1,
@@ -198,11 +202,26 @@ enum cudaStreamCaptureMode {
     cudaStreamCaptureModeThreadLocal,
     cudaStreamCaptureModeRelaxed
 };
+enum cudaStreamCaptureStatus {
+    cudaStreamCaptureStatusNone,
+    cudaStreamCaptureStatusActive,
+    cudaStreamCaptureStatusInvalidated
+};
 enum { cudaStreamNonBlocking = 1 };
 typedef struct fpl_host_stream *cudaStream_t;
 typedef struct fpl_host_event *cudaEvent_t;
 typedef struct fpl_host_graph *cudaGraph_t;
-typedef struct fpl_host_graph *cudaGraphExec_t;
+typedef struct fpl_host_node *cudaGraphNode_t;
+typedef struct fpl_host_exec *cudaGraphExec_t;
+struct cudaGraphEdgeData {
+    unsigned char from_port, to_port, type, reserved[5];
+};
+struct cudaKernelNodeParams {
+    void *func;
+    dim3 gridDim, blockDim;
+    unsigned sharedMemBytes;
+    void **kernelParams, **extra;
+};
 struct cudaDeviceProp {
     char name[256];
     size_t totalGlobalMem, sharedMemPerBlockOptin;
@@ -225,6 +244,9 @@ cudaError_t cudaMalloc(void **p, size_t bytes);
 cudaError_t cudaFree(void *p);
 cudaError_t cudaMallocHost(void **p, size_t bytes);
 cudaError_t cudaFreeHost(void *p);
+/* Work of a stream is done when somebody waits for it, as late as a device might: what copies read from
+ * pinned memory is read then.  Copies of pageable memory are done with the host's side when the call
+ * returns.  The null stream works at once. */
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream);
 cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t stream);
@@ -237,13 +259,26 @@ cudaError_t cudaEventDestroy(cudaEvent_t e);
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s);
 cudaError_t cudaEventSynchronize(cudaEvent_t e);
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to);
-/* Work between begin and end is recorded, not run; a launch of the graph runs it. */
+cudaError_t cudaLaunchKernel(const void *kernel, dim3 grid, dim3 block, void **arguments, size_t shared,
+                             cudaStream_t stream);
+/* Work between begin and end is recorded, not run; a launch of the graph runs it.  While a stream captures,
+ * waiting for it and (but in relaxed mode) allocating and releasing memory are refused, and spoil the
+ * capture. */
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *g);
+cudaError_t cudaStreamGetCaptureInfo(cudaStream_t s, cudaStreamCaptureStatus *status,
+                                     unsigned long long *id = nullptr, cudaGraph_t *g = nullptr,
+                                     const cudaGraphNode_t **dependencies = nullptr,
+                                     const cudaGraphEdgeData **edges = nullptr, size_t *count = nullptr);
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *x, cudaGraph_t g, unsigned long long flags);
 cudaError_t cudaGraphLaunch(cudaGraphExec_t x, cudaStream_t s);
 cudaError_t cudaGraphDestroy(cudaGraph_t g);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t x);
+/* For later launches; the node is one of the graph that x was made of, which still exists. */
+cudaError_t cudaGraphExecKernelNodeSetParams(cudaGraphExec_t x, cudaGraphNode_t node,
+                                             const cudaKernelNodeParams *p);
+cudaError_t cudaGraphExecMemcpyNodeSetParams1D(cudaGraphExec_t x, cudaGraphNode_t node, void *to,
+                                               const void *from, size_t bytes, cudaMemcpyKind kind);
 cudaError_t fpl_host_set_shared_limit(const void *kernel, cudaFuncAttribute a, int value);
 template <typename F>
 static inline cudaError_t cudaFuncSetAttribute(F *kernel, cudaFuncAttribute a, int value) {
@@ -253,16 +288,51 @@ static inline cudaError_t cudaFuncSetAttribute(F *kernel, cudaFuncAttribute a, i
 /* ---- launches ---------------------------------------------------------------------------------------------
  */
 
-/* Work of a stream: run now, or recorded while the stream captures.  The fake cuBLASLt uses it too. */
+/* What nvcc knows of a kernel and keeps in the program: without it there is no launch by address. */
+struct fpl_host_kernel {
+    const char *name;
+    const void *address;
+    size_t count;
+    const size_t *bytes; /* of each argument */
+    void (*call)(const void *address, void *const *arguments);
+};
+void fpl_host_declare(const struct fpl_host_kernel *k);
+
+template <typename... P> struct fpl_host_signature {
+    static constexpr size_t bytes[sizeof...(P) + 1] = {sizeof(P)..., 0};
+    template <size_t... I>
+    static void call_each(const void *address, void *const *arguments, std::index_sequence<I...>) {
+        reinterpret_cast<void (*)(P...)>(const_cast<void *>(address))(*static_cast<P *>(arguments[I])...);
+    }
+    static void call(const void *address, void *const *arguments) {
+        call_each(address, arguments, std::index_sequence_for<P...>());
+    }
+};
+template <typename... P> static inline const void *fpl_host_known(const char *name, void (*kernel)(P...)) {
+    const void *const address = reinterpret_cast<const void *>(kernel);
+    const struct fpl_host_kernel k = {name, address, sizeof...(P), fpl_host_signature<P...>::bytes,
+                                      fpl_host_signature<P...>::call};
+    fpl_host_declare(&k);
+    return address;
+}
+
+/* Work of a stream that is no kernel; the fake cuBLASLt uses it. */
 void fpl_host_enqueue(cudaStream_t stream, std::function<void()> work);
-void fpl_host_launch(const char *kernel, const void *address, dim3 grid, dim3 block, size_t shared,
-                     cudaStream_t stream, std::function<void()> thread);
+void fpl_host_run_grid(const char *kernel, dim3 grid, dim3 block, size_t shared, std::function<void()> body);
+int fpl_host_is_pinned(const void *p);
+int fpl_host_captures(void); /* some stream does, not in relaxed mode: that spoils it */
+void fpl_host_finish(void);  /* all streams: what cudaFree waits for */
+struct fpl_host_counts *fpl_host_counting(void);
 
 template <typename... P, typename... A>
 static inline void fpl_host_start(const char *name, void (*kernel)(P...), dim3 grid, dim3 block,
                                   size_t shared, cudaStream_t stream, A... arguments) {
-    fpl_host_launch(name, reinterpret_cast<const void *>(kernel), grid, block, shared, stream,
-                    [=]() { kernel(arguments...); });
+    std::tuple<P...> values(static_cast<P>(arguments)...);
+    void *at[sizeof...(P) + 1] = {nullptr};
+    size_t i = 0;
+    std::apply([&](auto &...v) { ((at[i++] = const_cast<void *>(static_cast<const void *>(&v))), ...); },
+               values);
+    (void)cudaLaunchKernel(fpl_host_known(name, kernel), grid, block, at, shared, stream);
 }
 #define FPL_LAUNCH(kernel, grid, block, shared, stream, ...)                                                 \
     fpl_host_start(#kernel, kernel, grid, block, shared, stream, __VA_ARGS__)

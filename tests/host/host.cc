@@ -13,7 +13,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include <vector>
 
@@ -258,7 +257,9 @@ void run_block(size_t shared, std::function<void()> &body) {
     free_shared();
 }
 
-void run_grid(const char *kernel, dim3 grid, dim3 block, size_t shared, std::function<void()> &body) {
+} // namespace
+
+void fpl_host_run_grid(const char *kernel, dim3 grid, dim3 block, size_t shared, std::function<void()> body) {
     std::vector<unsigned> blocks;
     order_from_environment();
     arrange(blocks, grid.x * grid.y * grid.z);
@@ -271,8 +272,6 @@ void run_grid(const char *kernel, dim3 grid, dim3 block, size_t shared, std::fun
     }
     run.kernel = "";
 }
-
-} // namespace
 
 void fpl_host_order(int order, uint64_t seed) {
     order_kind = order;
@@ -382,163 +381,4 @@ unsigned __ballot_sync(unsigned mask, int predicate) {
     vote v = {predicate, 0};
     fpl_host_warp(mask, count_votes, &v);
     return v.result;
-}
-
-/* ---- runtime: memory, streams, graphs -------------------------------------------------------------------
- */
-
-struct fpl_host_graph {
-    std::vector<std::function<void()>> work;
-};
-struct fpl_host_stream {
-    fpl_host_graph *capture = nullptr;
-};
-struct fpl_host_event {
-    struct timespec at;
-};
-
-static cudaError_t last_error = cudaSuccess;
-
-cudaError_t fpl_host_fails(cudaError_t e) {
-    last_error = e;
-    return e;
-}
-
-const char *cudaGetErrorName(cudaError_t e) { return e == cudaSuccess ? "cudaSuccess" : "cudaError"; }
-const char *cudaGetErrorString(cudaError_t e) {
-    switch (e) {
-    case cudaSuccess:
-        return "no error";
-    case cudaErrorMemoryAllocation:
-        return "out of memory";
-    case cudaErrorInvalidConfiguration:
-        return "invalid configuration argument";
-    default:
-        return "invalid argument";
-    }
-}
-cudaError_t cudaGetLastError(void) {
-    const cudaError_t e = last_error;
-    last_error = cudaSuccess;
-    return e;
-}
-cudaError_t cudaPeekAtLastError(void) { return last_error; }
-cudaError_t cudaRuntimeGetVersion(int *version) {
-    *version = 13000;
-    return cudaSuccess;
-}
-cudaError_t cudaDriverGetVersion(int *version) { return cudaRuntimeGetVersion(version); }
-void fpl_host_enqueue(cudaStream_t stream, std::function<void()> work) {
-    if (stream != nullptr && stream->capture != nullptr)
-        stream->capture->work.push_back(std::move(work));
-    else
-        work();
-}
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
-                            cudaStream_t stream) {
-    (void)kind;
-    fpl_host_enqueue(stream, [=]() { memcpy(to, from, bytes); });
-    return cudaSuccess;
-}
-cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t stream) {
-    fpl_host_enqueue(stream, [=]() { memset(p, value, bytes); });
-    return cudaSuccess;
-}
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags) {
-    (void)flags;
-    *s = new fpl_host_stream;
-    return cudaSuccess;
-}
-cudaError_t cudaStreamDestroy(cudaStream_t s) {
-    delete s;
-    return cudaSuccess;
-}
-cudaError_t cudaStreamSynchronize(cudaStream_t s) {
-    return s != nullptr && s->capture != nullptr ? fpl_host_fails(cudaErrorInvalidValue) : cudaSuccess;
-}
-cudaError_t cudaDeviceSynchronize(void) { return cudaSuccess; }
-cudaError_t cudaEventCreate(cudaEvent_t *e) {
-    *e = new fpl_host_event;
-    return cudaSuccess;
-}
-cudaError_t cudaEventDestroy(cudaEvent_t e) {
-    delete e;
-    return cudaSuccess;
-}
-cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
-    fpl_host_enqueue(s, [=]() { clock_gettime(CLOCK_MONOTONIC, &e->at); });
-    return cudaSuccess;
-}
-cudaError_t cudaEventSynchronize(cudaEvent_t e) {
-    (void)e;
-    return cudaSuccess;
-}
-cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to) {
-    *ms = static_cast<float>(static_cast<double>(to->at.tv_sec - from->at.tv_sec) * 1e3 +
-                             static_cast<double>(to->at.tv_nsec - from->at.tv_nsec) * 1e-6);
-    return cudaSuccess;
-}
-cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode mode) {
-    (void)mode;
-    if (s == nullptr || s->capture != nullptr) return fpl_host_fails(cudaErrorInvalidValue);
-    s->capture = new fpl_host_graph;
-    return cudaSuccess;
-}
-cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *g) {
-    if (s == nullptr || s->capture == nullptr) return fpl_host_fails(cudaErrorInvalidValue);
-    *g = s->capture;
-    s->capture = nullptr;
-    return cudaSuccess;
-}
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t *x, cudaGraph_t g, unsigned long long flags) {
-    (void)flags;
-    *x = new fpl_host_graph(*g);
-    return cudaSuccess;
-}
-cudaError_t cudaGraphLaunch(cudaGraphExec_t x, cudaStream_t s) {
-    if (s != nullptr && s->capture != nullptr) return fpl_host_fails(cudaErrorInvalidValue);
-    for (std::function<void()> &work : x->work) work();
-    return cudaSuccess;
-}
-cudaError_t cudaGraphDestroy(cudaGraph_t g) {
-    delete g;
-    return cudaSuccess;
-}
-cudaError_t cudaGraphExecDestroy(cudaGraphExec_t x) {
-    delete x;
-    return cudaSuccess;
-}
-
-/* ---- launches --------------------------------------------------------------------------------------------
- */
-
-static std::vector<std::pair<const void *, size_t>> shared_limits;
-
-cudaError_t fpl_host_set_shared_limit(const void *kernel, cudaFuncAttribute a, int value) {
-    if (a != cudaFuncAttributeMaxDynamicSharedMemorySize || value < 0 || value > 227 * 1024)
-        return fpl_host_fails(cudaErrorInvalidValue);
-    shared_limits.emplace_back(kernel, static_cast<size_t>(value));
-    return cudaSuccess;
-}
-
-/* What a device refuses: too large a block, grid or shared memory. */
-static int launchable(const void *address, dim3 grid, dim3 block, size_t shared) {
-    size_t limit = 48 * 1024;
-    for (const auto &l : shared_limits)
-        if (l.first == address && l.second > limit) limit = l.second;
-    const uint64_t threads = static_cast<uint64_t>(block.x) * block.y * block.z;
-    return threads >= 1 && threads <= 1024 && block.z <= 64 && grid.x >= 1 && grid.x <= 0x7fffffffu &&
-           grid.y >= 1 && grid.y <= 65535 && grid.z >= 1 && grid.z <= 65535 && shared <= limit;
-}
-
-void fpl_host_launch(const char *kernel, const void *address, dim3 grid, dim3 block, size_t shared,
-                     cudaStream_t stream, std::function<void()> thread) {
-    if (!launchable(address, grid, block, shared)) {
-        fpl_host_fails(cudaErrorInvalidConfiguration);
-        return;
-    }
-    fpl_host_enqueue(stream, [=]() {
-        std::function<void()> body = thread;
-        run_grid(kernel, grid, block, shared, body);
-    });
 }

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <map>
+
 static size_t setting(const char *name, size_t fallback) {
     const char *text = getenv(name);
     return text != nullptr ? strtoull(text, nullptr, 10) : fallback;
@@ -64,8 +66,14 @@ cudaError_t cudaMemGetInfo(size_t *free, size_t *total) {
     return cudaSuccess;
 }
 
+static int refused(void) {
+    fpl_host_counting()->allocations++;
+    return fpl_host_captures();
+}
+
 cudaError_t cudaMalloc(void **p, size_t bytes) {
     const size_t whole = bytes == 0 ? 1 : bytes;
+    if (refused()) return fpl_host_fails(cudaErrorStreamCaptureUnsupported);
     if (whole > memory() || used > memory() - whole || posix_memalign(p, 256, whole) != 0)
         return fpl_host_fails(cudaErrorMemoryAllocation);
     used += malloc_usable_size(*p);
@@ -74,10 +82,37 @@ cudaError_t cudaMalloc(void **p, size_t bytes) {
 }
 
 cudaError_t cudaFree(void *p) {
+    if (p == nullptr) return cudaSuccess;
+    if (refused()) return fpl_host_fails(cudaErrorStreamCaptureUnsupported);
+    fpl_host_finish();
     used -= malloc_usable_size(p);
     free(p);
     return cudaSuccess;
 }
 
-cudaError_t cudaMallocHost(void **p, size_t bytes) { return cudaMalloc(p, bytes); }
-cudaError_t cudaFreeHost(void *p) { return cudaFree(p); }
+static std::map<const char *, size_t> pinned;
+
+cudaError_t cudaMallocHost(void **p, size_t bytes) {
+    if (refused()) return fpl_host_fails(cudaErrorStreamCaptureUnsupported);
+    if (posix_memalign(p, 256, bytes == 0 ? 1 : bytes) != 0) return fpl_host_fails(cudaErrorMemoryAllocation);
+    memset(*p, 0xff, bytes);
+    pinned[static_cast<const char *>(*p)] = bytes;
+    return cudaSuccess;
+}
+
+cudaError_t cudaFreeHost(void *p) {
+    if (p == nullptr) return cudaSuccess;
+    if (refused()) return fpl_host_fails(cudaErrorStreamCaptureUnsupported);
+    fpl_host_finish();
+    if (pinned.erase(static_cast<const char *>(p)) == 0) return fpl_host_fails(cudaErrorInvalidValue);
+    free(p);
+    return cudaSuccess;
+}
+
+int fpl_host_is_pinned(const void *p) {
+    const char *const at = static_cast<const char *>(p);
+    auto after = pinned.upper_bound(at);
+    if (after == pinned.begin()) return 0;
+    --after;
+    return at < after->first + after->second;
+}

@@ -123,22 +123,86 @@ static void refusals(void) {
     (void)out;
 }
 
+/* A stream works when it is waited for; what is pageable is read at once. */
+static void streams(void) {
+    cudaStream_t s;
+    int *device = nullptr, *pinned = nullptr, pageable = 1, back[2] = {0, 0};
+    CHECK(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking) == cudaSuccess);
+    CHECK(cudaMalloc(reinterpret_cast<void **>(&device), 2 * sizeof(int)) == cudaSuccess);
+    CHECK(cudaMallocHost(reinterpret_cast<void **>(&pinned), sizeof(int)) == cudaSuccess);
+    *pinned = 1;
+    CHECK(cudaMemcpyAsync(device, pinned, sizeof(int), cudaMemcpyHostToDevice, s) == cudaSuccess);
+    CHECK(cudaMemcpyAsync(device + 1, &pageable, sizeof(int), cudaMemcpyHostToDevice, s) == cudaSuccess);
+    *pinned = pageable = 2;
+    CHECK(cudaMemcpyAsync(back, device, sizeof back, cudaMemcpyDeviceToHost, s) == cudaSuccess);
+    CHECK(back[0] == 2 && back[1] == 1);
+    CHECK(cudaFreeHost(device) == cudaErrorInvalidValue);
+    CHECK(cudaFreeHost(pinned) == cudaSuccess && cudaFree(device) == cudaSuccess);
+    CHECK(cudaStreamDestroy(s) == cudaSuccess);
+    (void)cudaGetLastError();
+}
+
+/* The node that the last launch became. */
+static cudaGraphNode_t last_node(cudaStream_t s) {
+    cudaStreamCaptureStatus status;
+    const cudaGraphNode_t *nodes = nullptr;
+    const cudaGraphEdgeData *edges = nullptr;
+    size_t count = 0;
+    CHECK(cudaStreamGetCaptureInfo(s, &status, nullptr, nullptr, &nodes, &edges, &count) == cudaSuccess);
+    CHECK(status == cudaStreamCaptureStatusActive && count == 1);
+    return nodes[0];
+}
+
 static void graphs(void) {
     cudaStream_t s;
     cudaGraph_t g;
     cudaGraphExec_t x;
-    unsigned c[3] = {0, 0, 0};
+    unsigned c[3] = {0, 0, 0}, other[3] = {0, 0, 0}, *to = other;
     CHECK(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking) == cudaSuccess);
     CHECK(cudaStreamBeginCapture(s, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
     FPL_LAUNCH(counts, dim3(1), dim3(64), 0, s, c);
-    CHECK(c[0] == 0);
+    const cudaGraphNode_t node = last_node(s);
     CHECK(cudaStreamEndCapture(s, &g) == cudaSuccess);
+    CHECK(cudaStreamSynchronize(s) == cudaSuccess && c[0] == 0);
     CHECK(cudaGraphInstantiate(&x, g, 0) == cudaSuccess);
     CHECK(cudaGraphLaunch(x, s) == cudaSuccess && cudaGraphLaunch(x, s) == cudaSuccess);
-    CHECK(c[0] == 2 * 64 * 11);
-    cudaGraphExecDestroy(x);
+    /* Launches that are under way keep their arguments. */
+    void *arguments[] = {&to};
+    cudaKernelNodeParams p = {reinterpret_cast<void *>(counts), dim3(1), dim3(64), 0, arguments, nullptr};
+    CHECK(cudaGraphExecKernelNodeSetParams(x, node, &p) == cudaSuccess);
+    CHECK(cudaStreamSynchronize(s) == cudaSuccess);
+    CHECK(c[0] == 2 * 64 * 11 && other[0] == 0);
+    CHECK(cudaGraphLaunch(x, s) == cudaSuccess && cudaStreamSynchronize(s) == cudaSuccess);
+    CHECK(c[0] == 2 * 64 * 11 && other[0] == 64 * 11);
+    p.blockDim = dim3(2000);
+    CHECK(cudaGraphExecKernelNodeSetParams(x, node, &p) != cudaSuccess);
+    CHECK(cudaGraphExecMemcpyNodeSetParams1D(x, node, c, other, 4, cudaMemcpyDeviceToDevice) != cudaSuccess);
+    p.blockDim = dim3(64);
     cudaGraphDestroy(g);
+    CHECK(cudaGraphExecKernelNodeSetParams(x, node, &p) != cudaSuccess);
+    cudaGraphExecDestroy(x);
     cudaStreamDestroy(s);
+    (void)cudaGetLastError();
+}
+
+/* What a capture refuses also spoils it. */
+static void spoiled_captures(void) {
+    cudaStream_t s;
+    cudaGraph_t g;
+    void *p = nullptr;
+    unsigned c[3] = {0, 0, 0};
+    CHECK(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking) == cudaSuccess);
+    for (int how = 0; how < 2; how++) {
+        CHECK(cudaStreamBeginCapture(s, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
+        FPL_LAUNCH(counts, dim3(1), dim3(64), 0, s, c);
+        CHECK((how == 0 ? cudaMalloc(&p, 64) : cudaStreamSynchronize(s)) ==
+              cudaErrorStreamCaptureUnsupported);
+        CHECK(cudaStreamEndCapture(s, &g) == cudaErrorStreamCaptureInvalidated && g == nullptr);
+    }
+    FPL_LAUNCH(counts, dim3(1), dim3(64), 0, s, c); /* the stream is of use again */
+    CHECK(cudaStreamSynchronize(s) == cudaSuccess && c[0] == 64 * 11);
+    cudaStreamDestroy(s);
+    (void)cudaGetLastError();
 }
 
 /* Last: a caught failure leaves fibres behind. */
@@ -162,7 +226,9 @@ int main(void) {
     a_missing_barrier_shows();
     poison();
     refusals();
+    streams();
     graphs();
+    spoiled_captures();
 #if !defined(__SANITIZE_ADDRESS__)
     wrong_kernels_are_caught(); /* it leaves fibres by longjmp, which the sanitizer would have to be told */
 #endif

@@ -61,6 +61,14 @@ static struct fpl_operand operand(const char *text, uint64_t seed) {
     return o;
 }
 
+/* Results are there only now. */
+static void finished(struct fpl_device *dev, const char *what) {
+    struct fpl_error err;
+    if (fpl_cuda_check(dev, &err) == FPL_OK) return;
+    printf("FAILED: %s: %s\n", what, err.text);
+    exit(1);
+}
+
 /* A pack of two plans through one view; transposed: the reduction axis runs over memory's lines. */
 static void check(struct fpl_device *dev, const char *first, const char *second, int64_t lines, int64_t width,
                   int transposed) {
@@ -73,11 +81,7 @@ static void check(struct fpl_device *dev, const char *first, const char *second,
     for (float &v : x) v = value();
     std::vector<int64_t> bad(R, 0);
     fpl_cuda_quantize_view(dev, R, &view, q, x.data(), got.data(), FPL_CARRIER_FP32, bad.data());
-    struct fpl_error err;
-    if (fpl_cuda_check(dev, &err) != FPL_OK) {
-        printf("FAILED: %s: %s\n", first, err.text);
-        exit(1);
-    }
+    finished(dev, first);
     for (int r = 0; r < R; r++) {
         const int64_t n =
             fpl_quantize_reference(&q[r].plan, view.rows, view.cols, view.row_stride, view.col_stride,
@@ -244,6 +248,7 @@ static void pair_matches(struct fpl_device *dev, const char *within, const char 
     for (float &v : x) v = value();
     fpl_cuda_quantize_both(dev, R, rows, cols, a, b, x.data(), out.data(), turned.data(), bad.data());
     fpl_cuda_quantize_transposed(dev, R, rows, cols, b, x.data(), alone.data(), NULL);
+    finished(dev, within);
     for (int r = 0; r < R; r++) {
         const float *from = &x[(size_t)(r * count)];
         float *to = &want[(size_t)(r * count)];
@@ -305,6 +310,7 @@ static void carriers_match(struct fpl_device *dev) {
                 if (c == FPL_CARRIER_BF16 && strncmp(text, "fp16", 4) == 0) continue;
                 fpl_cuda_quantize_view(dev, 1, &view, &q, x.data(), want.data(), FPL_CARRIER_FP32, NULL);
                 fpl_cuda_quantize_view(dev, 1, &view, &q, x.data(), got.data(), c, NULL);
+                finished(dev, text);
                 for (int64_t i = 0; i < count; i++, compared++) {
                     uint16_t code;
                     memcpy(&code, (const char *)got.data() + 2 * i, 2);

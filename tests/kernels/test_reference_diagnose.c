@@ -59,7 +59,9 @@ static void check_diagnosis(const char *text, int64_t lines, int64_t width, int 
     }
     if (size > 30) x[20] = INFINITY, x[29] = NAN;
     struct fpl_diagnosis got = {.sums = {.elements = 0}};
-    h.kernels->diagnose(h.one, 1, lines, width, along, &o, x, &got);
+    float *device = harness_device(h.kernels, h.one, x, size);
+    h.kernels->diagnose(h.one, 1, lines, width, along, &o, device, &got);
+    h.kernels->release(h.one, device);
 
     fpl_quantize_reference(&o.plan, rows, cols, along ? 1 : width, along ? width : 1, x, out, NULL, &o.at);
     float *up = upright(x, lines, width, along), *rounded_up = upright(out, lines, width, along);
@@ -88,7 +90,9 @@ static void check_diagnosis(const char *text, int64_t lines, int64_t width, int 
     if (!isfinite(want.sqnr_db)) assert_true(mine.sqnr_db == want.sqnr_db);
 
     /* a second call adds up */
-    h.kernels->diagnose(h.two, 1, lines, width, along, &o, x, &got);
+    device = harness_device(h.kernels, h.two, x, size);
+    h.kernels->diagnose(h.two, 1, lines, width, along, &o, device, &got);
+    h.kernels->release(h.two, device);
     assert_int_equal(got.sums.elements, 2 * size);
     assert_int_equal(got.sums.clipped % 2, 0);
     void *const owned[] = {x, out, up, rounded_up};
@@ -137,21 +141,27 @@ static struct fpl_quantizer_plan present(const struct fpl_operand *o, const stru
 
 static const enum fpl_role roles[] = {FPL_FORWARD, FPL_DGRAD, FPL_WGRAD};
 
-/* One product of the given replicas; expected: each operand by its own memory. */
+/* One product of the given replicas, b on the device; expected: each operand by its own memory. */
 static void product(enum fpl_role role, int R, const float *a, const float *b, const struct fpl_operand *q,
                     uint64_t version, float *out) {
+    const struct ref_product p = ref_product_shape(role, N, O, I);
+    float *x = harness_device(h.kernels, h.one, a, R * p.a_size);
+    float *y = h.kernels->alloc(h.one, (size_t)(R * p.out_size) * sizeof *y);
     const struct fpl_gemm g = {.role = role,
                                .R = R,
                                .n = N,
                                .O = O,
                                .I = I,
-                               .a = a,
+                               .a = x,
                                .b = b,
-                               .out = out,
+                               .out = y,
                                .qa = q,
                                .qb = q + R,
                                .weights_version = version};
     h.kernels->gemm(h.one, &g);
+    h.kernels->download(h.one, out, y, (size_t)(R * p.out_size) * sizeof *y);
+    h.kernels->release(h.one, x);
+    h.kernels->release(h.one, y);
 }
 
 static void expect(enum fpl_role role, const float *a, const float *b, const struct fpl_operand *qa,
@@ -194,18 +204,20 @@ static void delayed_products(void **unused) {
             float *evaluated = harness_alloc(REPLICAS * p.out_size, 4);
             float *out = harness_alloc(REPLICAS * p.out_size, 4), *single = harness_alloc(p.out_size, 4);
             float *e = harness_floats(REPLICAS * p.a_size, 3);
+            float *weights = harness_device(h.kernels, h.one, b, REPLICAS * p.b_size);
             const uint64_t version = 1000u * (uint64_t)(which + 1) + (uint64_t)step;
             /* an evaluation with the same weights comes first: it must leave no trace, nor keep
              * the packed weights from being observed */
             for (int i = 0; i < 2 * REPLICAS; i++) q[i].observe = 0;
-            float kept[2 * REPLICAS * STATE];
-            memcpy(kept, buffer, sizeof kept);
-            product(role, REPLICAS, e, b, q, version, evaluated);
-            assert_memory_equal(kept, buffer, sizeof kept);
+            float kept[2 * REPLICAS * STATE], now[2 * REPLICAS * STATE];
+            h.kernels->download(h.one, kept, buffer, sizeof kept);
+            product(role, REPLICAS, e, weights, q, version, evaluated);
+            h.kernels->download(h.one, now, buffer, sizeof now);
+            assert_memory_equal(kept, now, sizeof kept);
             for (int i = 0; i < 2 * REPLICAS; i++) q[i].observe = 1;
             for (int micro = 0; micro < 2; micro++) {
                 float *a = harness_floats(REPLICAS * p.a_size, size);
-                product(role, REPLICAS, a, b, q, version, out);
+                product(role, REPLICAS, a, weights, q, version, out);
                 for (int r = 0; r < REPLICAS; r++) {
                     float *x = a + r * p.a_size, *y = b + r * p.b_size;
                     memory[r].step = memory[REPLICAS + r].step = step;
@@ -215,13 +227,15 @@ static void delayed_products(void **unused) {
                     memory[REPLICAS + r].past[step] = largest(y, p.b_size);
                     alone[0] = q[r], alone[1] = q[REPLICAS + r];
                     alone[0].observe = alone[1].observe = 0;
-                    product(role, 1, x, y, alone, 0, single);
+                    product(role, 1, x, weights + r * p.b_size, alone, 0, single);
                     harness_same_bits("alone", single, out + r * p.out_size, p.out_size);
                 }
                 free(a);
             }
-            for (int i = 0; i < 2 * REPLICAS; i++) assert_true(buffer[i * STATE] == memory[i].past[step]);
+            h.kernels->download(h.one, now, buffer, sizeof now);
+            for (int i = 0; i < 2 * REPLICAS; i++) assert_true(now[i * STATE] == memory[i].past[step]);
             h.kernels->delay(h.one, states, 2 * REPLICAS, step, buffer);
+            h.kernels->release(h.one, weights);
             void *const owned[] = {b, evaluated, out, single, e};
             for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) free(owned[i]);
         }

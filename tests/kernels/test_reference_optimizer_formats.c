@@ -227,10 +227,14 @@ static void streams_are_apart(void **unused) {
     for (int k = 0; k < 5; k++) {
         struct fpl_operand q = j.q[k == 1 ? FPL_OPT_V : FPL_OPT_M][k == 2 ? 2 : 0];
         if (k == 3) q.at.step++;
-        float *flat = harness_alloc(s[TENSORS - 1].offset + s[TENSORS - 1].size + 16, 4);
+        const int64_t length = s[TENSORS - 1].offset + s[TENSORS - 1].size + 16;
+        float *flat = harness_alloc(length, 4);
         for (int i = 0; i < TENSORS; i++)
             for (int64_t e = 0; e < s[i].size; e++) flat[s[i].offset + e] = 1.5f;
-        h.kernels->quantize_tensors(h.one, 1, s, TENSORS, &q, flat, NULL);
+        float *device = harness_device(h.kernels, h.one, flat, length);
+        h.kernels->quantize_tensors(h.one, 1, s, TENSORS, &q, device, NULL);
+        h.kernels->download(h.one, flat, device, (size_t)length * sizeof *flat);
+        h.kernels->release(h.one, device);
         x[k] = harness_alloc(n, 4);
         memcpy(x[k], flat + s[k == 4 ? 3 : 2].offset, (size_t)n * 4);
         free(flat);
@@ -339,10 +343,10 @@ static void each_tensor_has_its_history(void **unused) {
     struct fpl_segment s[TENSORS];
     const int64_t length = lay_out(1, s), state = FPL_DELAY_HEAD + 4;
     struct fpl_operand q;
-    float delay[TENSORS * (FPL_DELAY_HEAD + 4)] = {0};
+    float delay[TENSORS * (FPL_DELAY_HEAD + 4)] = {0}; /* a copy of the device's */
     float *x = harness_alloc(length, 4), *want = harness_alloc(length, 4);
     set_quantizer(&q, "e4m3fn/tensor:delayed4", FPL_OPT_M, 0);
-    q.delay = delay;
+    q.delay = harness_device(h.kernels, h.one, delay, sizeof delay / sizeof *delay);
     struct fpl_delay states[TENSORS];
     for (int i = 0; i < TENSORS; i++) states[i] = (struct fpl_delay){.offset = i * state, .length = 4};
     for (int step = 0; step < 7; step++) {
@@ -360,13 +364,19 @@ static void each_tensor_has_its_history(void **unused) {
         float amax[TENSORS] = {0};
         for (int i = 0; i < TENSORS; i++)
             for (int64_t e = 0; e < s[i].size; e++) amax[i] = fmaxf(amax[i], fabsf(x[s[i].offset + e]));
-        h.kernels->quantize_tensors(h.one, 1, s, TENSORS, &q, x, NULL);
+        float *device = harness_device(h.kernels, h.one, x, length);
+        h.kernels->quantize_tensors(h.one, 1, s, TENSORS, &q, device, NULL);
+        h.kernels->download(h.one, x, device, (size_t)length * sizeof *x);
+        h.kernels->download(h.one, delay, q.delay, sizeof delay);
+        h.kernels->release(h.one, device);
         for (int i = 0; i < TENSORS; i++) {
             harness_same_bits("delayed moment", x + s[i].offset, want + s[i].offset, s[i].size);
             assert_true(delay[i * state] == amax[i]);
         }
-        h.kernels->delay(h.one, states, TENSORS, step, delay);
+        h.kernels->delay(h.one, states, TENSORS, step, q.delay);
+        h.kernels->download(h.one, delay, q.delay, sizeof delay);
     }
+    h.kernels->release(h.one, q.delay);
     free(x);
     free(want);
 }

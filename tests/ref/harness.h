@@ -59,6 +59,8 @@ void *harness_alloc(int64_t count, size_t size);
 float *harness_floats(int64_t count, double deviation); /* malloced */
 double *harness_widen(const float *x, int64_t count);   /* malloced */
 float *harness_nans(int64_t count);                     /* for outputs that must be overwritten */
+/* The device's copy of a host array: release() it. */
+float *harness_device(const struct fpl_kernels *k, struct fpl_device *dev, const float *x, int64_t count);
 
 /* ---- comparison ------------------------------------------------------------------------------ */
 

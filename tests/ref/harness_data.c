@@ -32,6 +32,13 @@ float *harness_floats(int64_t count, double deviation) {
     return x;
 }
 
+float *harness_device(const struct fpl_kernels *k, struct fpl_device *dev, const float *x, int64_t count) {
+    float *p = k->alloc(dev, (size_t)count * sizeof *p);
+    if (p == NULL) abort();
+    k->upload(dev, p, x, (size_t)count * sizeof *p);
+    return p;
+}
+
 double *harness_widen(const float *x, int64_t count) {
     double *d = harness_alloc(count, sizeof *d);
     for (int64_t i = 0; i < count; i++) d[i] = (double)x[i];

@@ -147,7 +147,7 @@ struct cell {
 
 /* The least of a burst without, then with the device's clock. */
 static void run_burst(struct cell *c, int r, int i) {
-    c->plain[r][i] = c->seconds[r][i] = INFINITY;
+    c->plain[r][i] = c->seconds[r][i] = (double)INFINITY;
     for (int step = 0; step < c->burst; step++) {
         const double plain = fpl_stepper_seconds(c->stepper[r], NULL);
         if (plain < c->plain[r][i]) c->plain[r][i] = plain;

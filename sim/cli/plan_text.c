@@ -10,8 +10,8 @@
 
 const char *plan_cannot(const struct plan_answer *p, size_t i) {
     static const char *const words[] = {
-        "this law tells no learning rate and no batch: fit joint, or name a law that does (--optima "
-        "steplaw:paper)",
+        ("this law tells no learning rate and no batch: fit joint, or name a law that does (--optima "
+         "steplaw:paper)"),
         "this law has no precision term: formats are not compared",
         "published constants have no resamples: no intervals, and what is within the noise is unknown",
         "this law has no critical data size"};

@@ -182,7 +182,7 @@ static double basis_of(const struct job *job, int64_t r0, int64_t r1, int64_t c0
 static struct applied choose(const struct job *job, int64_t r0, int64_t r1, int64_t c0, int64_t c1) {
     const struct fpl_quantizer *q = job->q;
     const double amax = basis_of(job, r0, r1, c0, c1), low = extremes_of(job, r0, r1, c0, c1).low;
-    double factors[64] = {1.0}, least = INFINITY;
+    double factors[64] = {1.0}, least = (double)INFINITY;
     int count = 1, best = 0;
     const int random = q->rounding == FPL_SR || q->rounding == FPL_SRB || q->rounding == FPL_SRC;
     if (q->search == FPL_SEARCH_46) factors[count++] = 1.5;

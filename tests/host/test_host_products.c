@@ -3,7 +3,7 @@
  * 1. Wherever fpl_cuda_passage_of says that a carrier holds a quantizer's values, all or those under scales
  * that are not flagged, it does: operands of every magnitude that float32 has, the ends included, through
  * fpl_quantize_reference; each value survives the carrier.  The witness knows nothing of plans: zero bits for
- * bf16 and tf32, the compiler's _Float16.
+ * bf16 and tf32, the definition of fp16.
  * 2. The choice for named quantizers, written down by hand; for those that are refused a carrier, operands
  *    whose values it would change are found, so none is refused without need.
  * 3. Products at the ends of float32, where blocks leave their carrier and factors stay behind, within the
@@ -41,7 +41,10 @@ static int survives(int carrier, float v) {
     if (isnan(v) || carrier == FP32) return 1;
     if (carrier == BF16) return (u & 0xffffu) == 0;
     if (carrier == TF32) return (u & 0x1fffu) == 0;
-    return (float)(_Float16)v == v;
+    /* 11 significant bits, units from 2^-24 on, below 2^16: without _Float16, which not all compilers have.
+     */
+    const float scaled = v * 0x1p24f;
+    return isinf(v) || (fabsf(v) < 0x1p16f && scaled == truncf(scaled) && (u & 0x1fffu) == 0);
 }
 
 static struct fpl_quantizer_plan plan_of(const char *text, const char *post) {

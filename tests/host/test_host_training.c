@@ -19,9 +19,10 @@ enum { R = 5, PERTURBED = 4 };
 
 /* Formats of operands, attention and state; block scales, two levels, transforms, accumulators, clip masks.
  */
-static const char *const recipes[R] = {"fp32", "mxfp8", "nvfp4", "deepseek_v3",
-                                       "full:e4m3fn/tensor:delayed4;ste=clip;attn.qk=int8/row;attn.pv=e4m3fn/"
-                                       "1x16;opt.m=bf16:sr;opt.v=bf16;opt.grad=e5m2ieee/tensor"};
+static const char *const recipes[R] = {
+    "fp32", "mxfp8", "nvfp4", "deepseek_v3",
+    ("full:e4m3fn/tensor:delayed4;ste=clip;attn.qk=int8/row;attn.pv=e4m3fn/"
+     "1x16;opt.m=bf16:sr;opt.v=bf16;opt.grad=e5m2ieee/tensor")};
 
 static void configure(struct fpl_config c[R]) {
     for (int r = 0; r < R; r++) {

@@ -11,6 +11,7 @@
 #include "sweep.h"
 
 #ifdef FPL_X86
+#include <cpuid.h>
 #include <immintrin.h>
 
 __attribute__((target("f16c"))) static void by_f16c(const void *context, int n, const float *x, float *want,
@@ -23,7 +24,8 @@ __attribute__((target("f16c"))) static void by_f16c(const void *context, int n, 
 int main(int argc, char **argv) {
     const int every = argc > 1 && strcmp(argv[1], "all") == 0;
     struct sweep_result r;
-    if (!__builtin_cpu_supports("f16c")) {
+    unsigned a, b, c = 0, d; /* __builtin_cpu_supports() of older compilers does not know it */
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_F16C)) {
         puts("no F16C: skipped");
         return 77;
     }

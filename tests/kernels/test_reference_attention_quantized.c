@@ -177,7 +177,7 @@ static void check_probabilities(const struct definition *g) {
     const struct bounded scale = rounded(1 / sqrt((double)D), HARNESS_U);
     struct bounded *p = harness_alloc(T, sizeof *p);
     for (int64_t t = 0; t < T; t++) {
-        double max = -INFINITY, score_error = 0;
+        double max = (double)-INFINITY, score_error = 0;
         for (int64_t j = 0; j <= t; j++) {
             struct b_sum sum = {0};
             for (int64_t i = 0; i < D; i++)

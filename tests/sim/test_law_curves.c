@@ -127,8 +127,8 @@ static void test_annealing(void **state) {
 
 static void test_bad_schedules(void **state) {
     (void)state;
-    static const double back[] = {0, 5, 5}, rates[] = {1, 1, 1}, negative[] = {1, -1, 1}, nan[] = {1, NAN, 1},
-                        good[] = {0, 5, 9};
+    static const double back[] = {0, 5, 5}, rates[] = {1, 1, 1}, negative[] = {1, -1, 1},
+                        nan[] = {1, (double)NAN, 1}, good[] = {0, 5, 9};
     const struct fpl_schedule bad[] = {
         {3, back, rates}, {3, good, negative}, {3, good, nan}, {0, good, rates}};
     for (size_t i = 0; i < 4; i++) {

@@ -16,8 +16,8 @@ static const char *const recipes[] = {
     "full:e4m3fn/tensor;attn.qk=e4m3fn/tensor;attn.pv=e4m3fn/row",
     "bf16;attn.qk=int8/1x8;attn.pv=e4m3fn/1x8;attn.dp=e4m3fn:sr/row;attn.grad=e5m2ieee:sr/tensor",
     "full:e4m3fn/tensor:delayed4",
-    "ops:fwd.x=e4m3fn/tensor:delayed3m1;wgrad.dy=e5m2ieee:sr/tensor:delayed2;"
-    "opt.m=e4m3fn/tensor:delayed5;attn.qk=e4m3fn/tensor:delayed4;attn.pv=e4m3fn/tensor:delayed4",
+    ("ops:fwd.x=e4m3fn/tensor:delayed3m1;wgrad.dy=e5m2ieee:sr/tensor:delayed2;"
+     "opt.m=e4m3fn/tensor:delayed5;attn.qk=e4m3fn/tensor:delayed4;attn.pv=e4m3fn/tensor:delayed4"),
 };
 enum { RECIPES = sizeof recipes / sizeof recipes[0] };
 

@@ -327,6 +327,7 @@ VINLINE int64_t run(const struct batches *t, const enum layout layout, const enu
     int which = 0;
 #else
     (void)random;
+    (void)at; /* set, and read with random bits only */
 #endif
     if (t->count == 0 || !prepare(t, x, layout, scaled, &scales[0])) return 0;
 #if defined(FPL_LEVEL_avx512)

@@ -15,22 +15,49 @@
 #include <math.h>
 #include <string.h>
 
+#include "../../formats/clones.h"
+
 /* ---- chinchilla, with and without interaction ---------------------------------------------------- */
 
 enum { E, A, ALPHA, B, BETA, C };
 
-static double nd_value(const double *t, const struct fpl_law_at *at, double *grad, double *by_d) {
-    const double a = exp(t[A] - t[ALPHA] * at->n), b = exp(t[B] - t[BETA] * at->d + t[C] * at->n);
-    if (grad != NULL) {
-        grad[E] = 1.0;
-        grad[A] = a;
-        grad[ALPHA] = -a * at->n;
-        grad[B] = b;
-        grad[BETA] = -b * at->d;
-        grad[C] = b * at->n;
-        *by_d = -t[BETA] * b;
+/* with_c: a constant at either call, so that each becomes a loop of its own. */
+FPL_INLINE void nd_loop(const double *t, const struct fpl_block *at, int with_c, const struct fpl_values *out,
+                        lanes *by_d) {
+    const double e = t[E], a0 = t[A], alpha = t[ALPHA], b0 = t[B], beta = t[BETA], c = with_c ? t[C] : 0.0;
+    lanes *const value = out->value, *const grad = out->grad;
+    const int s = out->stride;
+    for (int k = 0; k < at->count; k++) {
+        const lanes n = at->n[k], d = at->d[k], a = exp_of(a0 - alpha * n),
+                    b = exp_of(with_c ? b0 - beta * d + c * n : b0 - beta * d);
+        value[k] = e + a + b;
+        by_d[k] = -beta * b;
+        grad[E * s + k] = all_of(1.0);
+        grad[A * s + k] = a;
+        grad[ALPHA * s + k] = -a * n;
+        grad[B * s + k] = b;
+        grad[BETA * s + k] = -b * d;
+        if (with_c) grad[C * s + k] = b * n;
     }
-    return t[E] + a + b;
+}
+
+static FPL_CLONES void nd_clones(const double *t, const struct fpl_block *at, const struct fpl_values *out,
+                                 lanes *by_d) {
+    nd_loop(t, at, 1, out, by_d);
+}
+
+static FPL_CLONES void additive_clones(const double *t, const struct fpl_block *at,
+                                       const struct fpl_values *out, lanes *by_d) {
+    nd_loop(t, at, 0, out, by_d);
+}
+
+static void nd_rows(const double *t, const struct fpl_block *at, const struct fpl_values *out, lanes *by_d) {
+    nd_clones(t, at, out, by_d);
+}
+
+static void additive_rows(const double *t, const struct fpl_block *at, const struct fpl_values *out,
+                          lanes *by_d) {
+    additive_clones(t, at, out, by_d);
 }
 
 static void nd_publish(const double *t, const struct fpl_centre *c, double *p) {
@@ -59,15 +86,6 @@ static void nd_start(const struct fpl_levels *l, const struct fpl_centre *centre
     t[B] = l->b;
     t[BETA] = l->beta;
     t[C] = l->c;
-}
-
-static double additive_value(const double *t, const struct fpl_law_at *at, double *grad, double *by_d) {
-    double full[6], g[6];
-    memcpy(full, t, 5 * sizeof *t);
-    full[C] = 0.0;
-    const double value = nd_value(full, at, grad != NULL ? g : NULL, by_d);
-    if (grad != NULL) memcpy(grad, g, 5 * sizeof *grad);
-    return value;
 }
 
 static void additive_publish(const double *t, const struct fpl_centre *c, double *p) {
@@ -100,7 +118,7 @@ const struct fpl_base fpl_base_chinchilla = {
     .floor_at = E,
     .alpha_at = ALPHA,
     .beta_at = BETA,
-    .value = additive_value,
+    .rows = additive_rows,
     .publish = additive_publish,
     .internal = additive_internal,
     .start = additive_start,
@@ -114,7 +132,7 @@ const struct fpl_base fpl_base_nd = {
     .floor_at = E,
     .alpha_at = ALPHA,
     .beta_at = BETA,
-    .value = nd_value,
+    .rows = nd_rows,
     .publish = nd_publish,
     .internal = nd_internal,
     .start = nd_start,
@@ -124,21 +142,30 @@ const struct fpl_base fpl_base_nd = {
 
 enum { K = 5 };
 
-static double capacity_value(const double *t, const struct fpl_law_at *at, double *grad, double *by_d) {
-    const double k = t[K], a = t[A] - t[ALPHA] * at->n, b = t[B] - t[BETA] * at->d;
-    const double high = fmax(a, b), wa = exp((a - high) / k), wb = exp((b - high) / k), sum = wa + wb;
-    const double capacity = exp(high + k * log(sum));
-    if (grad != NULL) {
-        const double pa = wa / sum, pb = wb / sum;
-        grad[E] = 1.0;
-        grad[A] = capacity * pa;
-        grad[ALPHA] = -capacity * pa * at->n;
-        grad[B] = capacity * pb;
-        grad[BETA] = -capacity * pb * at->d;
-        grad[K] = capacity * (log(sum) - (pa * (a - high) + pb * (b - high)) / k);
-        *by_d = -capacity * pb * t[BETA];
+static FPL_CLONES void capacity_clones(const double *t, const struct fpl_block *at,
+                                       const struct fpl_values *out, lanes *by_d) {
+    const double e = t[E], a0 = t[A], alpha = t[ALPHA], b0 = t[B], beta = t[BETA], k = t[K], by_k = 1.0 / k;
+    lanes *const value = out->value, *const grad = out->grad;
+    const int s = out->stride;
+    for (int i = 0; i < at->count; i++) {
+        const lanes n = at->n[i], d = at->d[i], a = a0 - alpha * n, b = b0 - beta * d, high = max_of(a, b);
+        const lanes za = (a - high) * by_k, zb = (b - high) * by_k, wa = exp_of(za), wb = exp_of(zb);
+        const lanes sum = wa + wb, log_sum = log_of(sum), capacity = exp_of(high + k * log_sum);
+        const lanes first = capacity * (wa / sum), second = capacity * (wb / sum);
+        value[i] = e + capacity;
+        by_d[i] = -second * beta;
+        grad[E * s + i] = all_of(1.0);
+        grad[A * s + i] = first;
+        grad[ALPHA * s + i] = -first * n;
+        grad[B * s + i] = second;
+        grad[BETA * s + i] = -second * d;
+        grad[K * s + i] = capacity * log_sum - (first * za + second * zb);
     }
-    return t[E] + capacity;
+}
+
+static void capacity_rows(const double *t, const struct fpl_block *at, const struct fpl_values *out,
+                          lanes *by_d) {
+    capacity_clones(t, at, out, by_d);
 }
 
 static void capacity_publish(const double *t, const struct fpl_centre *c, double *p) {
@@ -173,7 +200,7 @@ const struct fpl_base fpl_base_capacity = {
     .floor_at = E,
     .alpha_at = -1,
     .beta_at = -1,
-    .value = capacity_value,
+    .rows = capacity_rows,
     .publish = capacity_publish,
     .internal = capacity_internal,
     .start = capacity_start,
@@ -183,38 +210,44 @@ const struct fpl_base fpl_base_capacity = {
 
 enum { P3, S3, G3, P2, S2, G2, P1, S1, G1 };
 
-/* (e^(g n) - 1)/g and its derivative in g. */
-static double bend(double g, double n, double *by_g) {
-    const double z = g * n;
-    if (fabs(z) < 1e-3) {
-        *by_g = n * n * (0.5 + z / 3.0 + z * z / 8.0);
-        return n * (1.0 + z * (0.5 + z / 6.0));
-    }
-    const double e = expm1(z);
-    *by_g = (n * (e + 1.0) - e / g) / g;
-    return e / g;
+/* (e^(g n) - 1)/g = n psi(g n), psi(z) = (e^z - 1)/z = 1 + z phi(z)/2, and its derivative in g. */
+FPL_INLINE lanes bend(double g, lanes n, lanes *by_g) {
+    lanes slope;
+    const lanes z = g * n, phi = phi_of(z, &slope);
+    *by_g = n * n * (0.5 * phi + 0.5 * z * slope);
+    return n * (1.0 + 0.5 * z * phi);
 }
 
-static double farseer_value(const double *t, const struct fpl_law_at *at, double *grad, double *by_d) {
-    double g1, g2, g3;
-    const double h1 = bend(t[G1], at->n, &g1), h2 = bend(t[G2], at->n, &g2), h3 = bend(t[G3], at->n, &g3);
-    const double centre = exp(t[P1]), slope = exp(t[P1] + t[S1] * h1), d0 = at->d0, x = d0 + at->d;
+static FPL_CLONES void farseer_clones(const double *t, const struct fpl_block *at,
+                                      const struct fpl_values *out, lanes *by_d) {
+    const double p3 = t[P3], s3 = t[S3], g3 = t[G3], p2 = t[P2], s2 = t[S2], g2 = t[G2], p1 = t[P1],
+                 s1 = t[S1], g1 = t[G1], d0 = at->d0, centre = exp(p1);
     /* f2 of the published form has value p2 + e^p1 d0 and slope s2 + e^p1 s1 d0 at the centre */
-    const double rise = t[S2] + centre * t[S1] * d0;
-    const double first = exp(t[P3] + t[S3] * h3), second = exp(t[P2] + centre * d0 + rise * h2 - slope * x);
-    if (grad != NULL) {
-        grad[P3] = first;
-        grad[S3] = first * h3;
-        grad[G3] = first * t[S3] * g3;
-        grad[P2] = second;
-        grad[S2] = second * h2;
-        grad[G2] = second * rise * g2;
-        grad[P1] = second * (centre * d0 * (1.0 + t[S1] * h2) - slope * x);
-        grad[S1] = second * (centre * d0 * h2 - slope * h1 * x);
-        grad[G1] = -second * slope * t[S1] * g1 * x;
-        *by_d = -slope * second;
+    const double rise = s2 + centre * s1 * d0;
+    lanes *const value = out->value, *const grad = out->grad;
+    const int s = out->stride;
+    for (int k = 0; k < at->count; k++) {
+        lanes b1, b2, b3;
+        const lanes n = at->n[k], h1 = bend(g1, n, &b1), h2 = bend(g2, n, &b2), h3 = bend(g3, n, &b3);
+        const lanes slope = exp_of(p1 + s1 * h1), x = d0 + at->d[k], first = exp_of(p3 + s3 * h3),
+                    second = exp_of(p2 + centre * d0 + rise * h2 - slope * x);
+        value[k] = first + second;
+        by_d[k] = -slope * second;
+        grad[P3 * s + k] = first;
+        grad[S3 * s + k] = first * h3;
+        grad[G3 * s + k] = first * s3 * b3;
+        grad[P2 * s + k] = second;
+        grad[S2 * s + k] = second * h2;
+        grad[G2 * s + k] = second * rise * b2;
+        grad[P1 * s + k] = second * (centre * d0 * (1.0 + s1 * h2) - slope * x);
+        grad[S1 * s + k] = second * (centre * d0 * h2 - slope * h1 * x);
+        grad[G1 * s + k] = -second * slope * s1 * b1 * x;
     }
-    return first + second;
+}
+
+static void farseer_rows(const double *t, const struct fpl_block *at, const struct fpl_values *out,
+                         lanes *by_d) {
+    farseer_clones(t, at, out, by_d);
 }
 
 /* f(n) = p + s (e^(g n) - 1)/g as a N^g + b. */
@@ -267,7 +300,7 @@ const struct fpl_base fpl_base_farseer = {
     .floor_at = -1,
     .alpha_at = -1,
     .beta_at = -1,
-    .value = farseer_value,
+    .rows = farseer_rows,
     .publish = farseer_publish,
     .internal = farseer_internal,
     .start = farseer_start,

@@ -11,6 +11,7 @@
 #ifndef FPL_LAW_BASE_H
 #define FPL_LAW_BASE_H
 
+#include "block.h"
 #include "law_internal.h"
 
 #define FPL_BASE_PARAMS 9 /* at most */
@@ -20,8 +21,9 @@ struct fpl_base {
     int params;
     int floor_at;          /* index of E; -1: none */
     int alpha_at, beta_at; /* exponents that the precision penalty shares; -1: it has its own */
-    /* Loss in nats; grad (params entries) and by_d, the slope in ln D, may be NULL together. */
-    double (*value)(const double *t, const struct fpl_law_at *at, double *grad, double *by_d);
+    /* Losses in nats, gradients (params columns) and slopes in ln D of a block of rows; fpl_base_one: of one
+     * (block.h). */
+    void (*rows)(const double *t, const struct fpl_block *at, const struct fpl_values *out, lanes *by_d);
     void (*publish)(const double *t, const struct fpl_centre *centre, double *published);
     void (*internal)(const double *published, const struct fpl_centre *centre, double *t);
     /* From a Chinchilla form with interaction, fitted to levels. */

@@ -5,16 +5,22 @@
  * chinchilla-nd, farseer and, with another model size, average-n share these functions; the law's row
  * names its base, its parameters stand in the base's order.
  */
-#include <math.h>
-
+#include "../../formats/clones.h"
 #include "base.h"
 
-double fpl_levels_log_loss(const struct fpl_law *law, const double *t, const struct fpl_law_at *at,
-                           double *grad) {
-    double by_d;
-    const double loss = law->levels->value(t, at, grad, grad != NULL ? &by_d : NULL);
-    for (int j = 0; grad != NULL && j < law->levels->params; j++) grad[j] /= loss;
-    return log(loss);
+static FPL_CLONES void relative(const struct fpl_block *at, int params, const struct fpl_values *out) {
+    for (int k = 0; k < at->count; k++) {
+        const lanes by = 1.0 / out->value[k];
+        out->value[k] = log_of(out->value[k]);
+        for (int j = 0; j < params; j++) out->grad[j * out->stride + k] *= by;
+    }
+}
+
+void fpl_levels_rows(const struct fpl_law *law, const double *t, const struct fpl_block *at,
+                     const struct fpl_values *out) {
+    lanes by_d[FPL_BLOCK_LANES];
+    law->levels->rows(t, at, out, by_d);
+    relative(at, law->levels->params, out);
 }
 
 void fpl_levels_publish(const struct fpl_law *law, const double *theta, const struct fpl_centre *centre,

@@ -7,54 +7,21 @@
  * is convex everywhere for positive k1, k2 (a sum of convex functions of linear forms), which
  * a polynomial of the same freedom is not.  The law multiplies the loss by e^q.
  *
- * Near s w = 0 the closed form cancels; there K = w^2 phi(s w) by its series.
+ * Near s w = 0 the closed form cancels; there K = w^2 phi(s w) by the series of phi (elementary.h).
  */
-#include <math.h>
+#include "bowl.h"
 
 #include "law_internal.h"
 
-/* phi(z) = 2 (e^z - z - 1)/z^2 = sum of 2 z^k/(k+2)!, and its derivative. */
-static double phi(double z, double *slope) {
-    if (fabs(z) < 0.5) {
-        double sum = 0.0, rise = 0.0, term = 1.0; /* term = 2 z^k/(k+2)! */
-        for (int k = 0; k < 14; k++) {
-            sum += term;
-            const double next = term / (double)(k + 3);
-            rise += (double)(k + 1) * next;
-            term = next * z;
-        }
-        *slope = rise;
-        return sum;
-    }
-    const double e = exp(z);
-    *slope = 2.0 * (e * (z - 2.0) + z + 2.0) / (z * z * z);
-    return 2.0 * (e - z - 1.0) / (z * z);
-}
-
-/* K(w; s) and its derivatives in w and s. */
-static double bend(double w, double s, double *by_w, double *by_s) {
-    double slope;
-    const double z = s * w, p = phi(z, &slope);
-    *by_w = w * (2.0 * p + z * slope);
-    *by_s = w * w * w * slope;
-    return w * w * p;
-}
-
 double fpl_bowl(const double t[6], double u, double v, double *du, double *dv, double *dt) {
-    double w1, s1, w2, s2;
-    const double k1 = exp(t[0]), k2 = exp(t[3]);
-    const double b1 = bend(u + t[1] * v, t[2], &w1, &s1), b2 = bend(v + t[4] * u, t[5], &w2, &s2);
+    struct fpl_bowl_slopes to;
+    const lanes q = bowl_of(t, exp(t[0]), exp(t[3]), all_of(u), all_of(v), &to);
     if (dt != NULL) {
-        *du = k1 * w1 + k2 * w2 * t[4];
-        *dv = k1 * w1 * t[1] + k2 * w2;
-        dt[0] = k1 * b1;
-        dt[1] = k1 * w1 * v;
-        dt[2] = k1 * s1;
-        dt[3] = k2 * b2;
-        dt[4] = k2 * w2 * u;
-        dt[5] = k2 * s2;
+        *du = to.du[0];
+        *dv = to.dv[0];
+        for (int j = 0; j < 6; j++) dt[j] = to.dt[j][0];
     }
-    return k1 * b1 + k2 * b2;
+    return q[0];
 }
 
 void fpl_bowl_of_form(const double h[3], double r1, double *t) {

@@ -57,7 +57,7 @@ static double log_loss(const struct fpl_law *law, const double *t, const struct 
     double by_d;
     moved.n += at->z[0] + (at->quantized ? t[EFF_N] : 0.0);
     moved.d += at->z[1] + (at->quantized ? t[EFF_D] : 0.0);
-    const double loss = law->levels->value(t, &moved, grad, grad != NULL ? &by_d : NULL);
+    const double loss = fpl_base_one(law->levels, t, &moved, grad, &by_d);
     if (grad != NULL) {
         /* the slope in ln N, from that in the level A: both move A/N^alpha alone */
         grad[EFF_N] = at->quantized ? -t[ALPHA] * grad[A] : 0.0;

@@ -15,9 +15,10 @@
  */
 #include <math.h>
 
+#include "../../formats/clones.h"
 #include "capybara.h"
 
-enum { CN, ALPHA, CD, BETA, EPS, GAMMA, DELTA, NU, PARAMS };
+enum { PARAMS = 8 };
 
 static const struct fpl_law_param params[PARAMS] = {
     {"n", "nats", -15.0, 8.0, 3.0, 0.0, 0.0, 0, "prefactor of model size"},
@@ -55,23 +56,14 @@ void fpl_capybara_internal(const struct fpl_law *law, const double *p, const str
     t[NU] = p[NU];
 }
 
-double fpl_capybara_log_loss(const struct fpl_law *law, const double *t, const struct fpl_law_at *at,
-                             double *grad) {
+static FPL_CLONES void loop(const double *t, const struct fpl_block *at, const struct fpl_values *out) {
+    capybara_loop(t, at, t[ALPHA], t[BETA], out);
+}
+
+void fpl_capybara_rows(const struct fpl_law *law, const double *t, const struct fpl_block *at,
+                       const struct fpl_values *out) {
     (void)law;
-    const double a = exp(t[CN] - t[ALPHA] * at->n), b = exp(t[CD] - t[BETA] * at->d);
-    const double penalty = fpl_penalty(t + GAMMA, t[ALPHA], t[BETA], at), loss = a + b + t[EPS] + penalty;
-    if (grad != NULL) {
-        const double by = 1.0 / loss, p = penalty * by;
-        grad[CN] = a * by;
-        grad[ALPHA] = -a * at->n * by - p * at->n;
-        grad[CD] = b * by;
-        grad[BETA] = -b * at->d * by + p * at->d;
-        grad[EPS] = by;
-        grad[GAMMA] = -p;
-        grad[DELTA] = at->quantized ? -p * at->e : 0.0;
-        grad[NU] = at->quantized ? -p * at->m : 0.0;
-    }
-    return log(loss);
+    loop(t, at, out);
 }
 
 double fpl_capybara_log_dcrit(const struct fpl_law *law, const double *t, const struct fpl_law_at *at,
@@ -125,7 +117,8 @@ const struct fpl_law fpl_law_capybara = {
     .shift_at = -1,
     .publish = fpl_capybara_publish,
     .internal = fpl_capybara_internal,
-    .log_loss = fpl_capybara_log_loss,
+    .log_loss = fpl_law_one,
+    .rows = fpl_capybara_rows,
     .log_dcrit = fpl_capybara_log_dcrit,
     .start = fpl_capybara_start,
     .takes = fpl_takes_format,

@@ -96,8 +96,9 @@ static const struct fpl_takes channel_takes[] = {{FPL_VAR_N, FPL_REQUIRED},
 
 #define SHARED                                                                                               \
     .citation = "arXiv 2501.02423v3", .params = 8, .floor_at = 4, .penalty_at = 5, .shift_at = -1,           \
-    .publish = fpl_capybara_publish, .internal = fpl_capybara_internal, .log_loss = fpl_capybara_log_loss,   \
-    .log_dcrit = fpl_capybara_log_dcrit, .start = fpl_capybara_start, .cell_keys = 2
+    .publish = fpl_capybara_publish, .internal = fpl_capybara_internal, .log_loss = fpl_law_one,             \
+    .rows = fpl_capybara_rows, .log_dcrit = fpl_capybara_log_dcrit, .start = fpl_capybara_start,             \
+    .cell_keys = 2
 #define USE (FPL_NEED_FORMAT | FPL_ONLY_BEST)
 
 const struct fpl_law fpl_law_capybara_e = {

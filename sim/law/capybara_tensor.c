@@ -17,9 +17,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "law_internal.h"
+#include "../../formats/clones.h"
+#include "capybara.h"
 
-enum { CN, ALPHA, CD, BETA, EPS, GAMMA, DELTA, NU, OMEGA, ETA, PARAMS };
+enum { OMEGA = NU + 1, ETA, PARAMS };
 
 static const struct fpl_law_param params[PARAMS] = {
     {"n", "nats", -15.0, 8.0, 3.0, 0.0, 0.0, 0, "prefactor of model size"},
@@ -67,29 +68,20 @@ static int refuse(const struct fpl_law *law, const struct fpl_run *r, char *why,
     return snprintf(why, size, "scale is per %s, not per tensor", r->granularity);
 }
 
-static double log_loss(const struct fpl_law *law, const double *t, const struct fpl_law_at *at,
-                       double *grad) {
-    (void)law;
-    const double a = exp(t[CN] - t[ALPHA] * at->n), b = exp(t[CD] - t[BETA] * at->d);
-    const double penalty = at->quantized
-                               ? exp(-t[GAMMA] + (t[BETA] - t[ETA]) * at->d - (t[ALPHA] - t[OMEGA]) * at->n -
-                                     t[DELTA] * at->e - t[NU] * at->m)
-                               : 0.0;
-    const double loss = a + b + t[EPS] + penalty;
-    if (grad != NULL) {
-        const double by = 1.0 / loss, p = penalty * by;
-        grad[CN] = a * by;
-        grad[ALPHA] = -(a * by + p) * at->n;
-        grad[CD] = b * by;
-        grad[BETA] = (p - b * by) * at->d;
-        grad[EPS] = by;
-        grad[GAMMA] = -p;
-        grad[DELTA] = -p * at->e;
-        grad[NU] = -p * at->m;
-        grad[OMEGA] = p * at->n;
-        grad[ETA] = -p * at->d;
+static FPL_CLONES void loop(const double *t, const struct fpl_block *at, const struct fpl_values *out) {
+    const int s = out->stride;
+    capybara_loop(t, at, t[ALPHA] - t[OMEGA], t[BETA] - t[ETA], out);
+    for (int k = 0; k < at->count; k++) {
+        const lanes by_gamma = out->grad[GAMMA * s + k];
+        out->grad[OMEGA * s + k] = -by_gamma * at->n[k];
+        out->grad[ETA * s + k] = by_gamma * at->d[k];
     }
-    return log(loss);
+}
+
+static void rows(const struct fpl_law *law, const double *t, const struct fpl_block *at,
+                 const struct fpl_values *out) {
+    (void)law;
+    loop(t, at, out);
 }
 
 static double log_dcrit(const struct fpl_law *law, const double *t, const struct fpl_law_at *at,
@@ -113,17 +105,8 @@ static double log_dcrit(const struct fpl_law *law, const double *t, const struct
 }
 
 static int start(const struct fpl_problem *problem, double (*theta)[FPL_LAW_PARAMS], int room) {
-    struct fpl_levels best[8];
-    const int count = fpl_start_levels(problem, NULL, 0, best, room < 8 ? room : 8);
-    for (int i = 0; i < count; i++) {
-        theta[i][CN] = best[i].a;
-        theta[i][ALPHA] = best[i].alpha;
-        theta[i][CD] = best[i].b;
-        theta[i][BETA] = best[i].beta;
-        theta[i][EPS] = best[i].E;
-        for (int j = 0; j < 3; j++) theta[i][GAMMA + j] = best[i].penalty[j];
-        theta[i][OMEGA] = theta[i][ETA] = 0.1;
-    }
+    const int count = fpl_capybara_start(problem, theta, room);
+    for (int i = 0; i < count; i++) theta[i][OMEGA] = theta[i][ETA] = 0.1;
     return count;
 }
 
@@ -149,7 +132,8 @@ const struct fpl_law fpl_law_capybara_tensor = {
     .internal = fpl_internal,
     .place = place,
     .refuse = refuse,
-    .log_loss = log_loss,
+    .log_loss = fpl_law_one,
+    .rows = rows,
     .log_dcrit = log_dcrit,
     .start = start,
     .takes = takes,

@@ -84,5 +84,5 @@ enum fpl_code fpl_censor_rows(struct fpl_problem *problem, const struct fpl_runs
         problem->count++;
     }
     left->count = kept;
-    return FPL_OK;
+    return fpl_problem_columns(problem) ? FPL_OK : fpl_fail(err, FPL_SYSTEM, "out of memory");
 }

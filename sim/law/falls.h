@@ -15,9 +15,4 @@ struct fpl_speed {
 void fpl_add_falls(struct fpl_gain *gain, const struct fpl_speed *speed, int count, const double *fall,
                    const double *log_lr, const double *before, double sum);
 
-/* The elementary functions inside, for tests: relative errors below 1e-15.  exp: |x| <= 700;
- * log1p: 0 <= x <= 1e15. */
-void fpl_falls_exp(int count, const double *x, double *out);
-void fpl_falls_log1p(int count, const double *x, double *out);
-
 #endif

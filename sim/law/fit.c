@@ -101,7 +101,7 @@ static enum fpl_code minimise_from_starts(struct work *w, struct fpl_error *err)
     }
     const struct fpl_objective o = objective_of(w);
 #pragma omp parallel for schedule(dynamic) num_threads(w->problem.threads)
-    for (int i = 0; i < count; i++) fpl_minimise(&o, theta[i], 12, 1e-9, &minima[i]);
+    for (int i = 0; i < count; i++) fpl_approach(&o, theta[i], 12, 1e-9, &minima[i]);
     rank(minima, count, order);
     const int kept = count < POLISHED ? count : POLISHED;
 #pragma omp parallel for schedule(dynamic) num_threads(w->problem.threads)

@@ -102,8 +102,14 @@ enum {
 
 struct fpl_problem;
 struct fpl_base;
+struct fpl_block;
+struct fpl_values;
 typedef double fpl_law_value(const struct fpl_law *law, const double *theta, const struct fpl_law_at *at,
                              double *grad);
+
+/* ln loss and its gradient of a block of rows (block.h). */
+typedef void fpl_law_rows(const struct fpl_law *law, const double *theta, const struct fpl_block *at,
+                          const struct fpl_values *out);
 
 /* What a law tells beyond loss, lr, batch and D_crit: value(fit, theta, question), NaN: nothing. */
 struct fpl_teller {
@@ -126,6 +132,7 @@ struct fpl_law {
     /* NULL where the law says nothing. Each returns a natural logarithm, and writes (not adds)
      * params entries of grad if grad is not NULL. log_dcrit: ln(D_crit/D0). */
     fpl_law_value *log_loss, *log_lr, *log_batch, *log_dcrit;
+    fpl_law_rows *rows; /* log_loss a block at a time, log_loss then being fpl_law_one; NULL: it has none */
     /* Deterministic starts, at most room; returns their number. */
     int (*start)(const struct fpl_problem *problem, double (*theta)[FPL_LAW_PARAMS], int room);
     const struct fpl_preset *presets;
@@ -150,7 +157,7 @@ struct fpl_law {
 };
 
 /* Laws of N and D that are a row of base.h. */
-fpl_law_value fpl_levels_log_loss;
+fpl_law_rows fpl_levels_rows;
 void fpl_levels_publish(const struct fpl_law *law, const double *theta, const struct fpl_centre *centre,
                         double *published);
 void fpl_levels_internal(const struct fpl_law *law, const double *published, const struct fpl_centre *centre,
@@ -231,6 +238,7 @@ struct fpl_left_out {
 struct fpl_problem {
     const struct fpl_law *law;
     struct fpl_row *row;
+    struct fpl_columns *columns; /* the rows once more (block.h) */
     size_t count, cells;
     struct fpl_curve *curve; /* of laws of curves, curve_count of them */
     size_t curve_count;
@@ -255,6 +263,8 @@ struct fpl_left_list {
 enum fpl_code fpl_rows_select(const struct fpl_law *law, const struct fpl_runs *runs, double window,
                               struct fpl_problem *problem, struct fpl_left_list *left, struct fpl_error *err);
 void fpl_problem_free(struct fpl_problem *problem);
+/* Makes the columns anew from the rows; 0: out of memory. */
+int fpl_problem_columns(struct fpl_problem *problem);
 /* The same for laws of curves (rows_curve.c): why[i] "" where run i's row is used. */
 enum fpl_code fpl_rows_of_curves(const struct fpl_law *law, const struct fpl_runs *runs,
                                  struct fpl_problem *problem, struct fpl_left_out *why,
@@ -363,6 +373,10 @@ struct fpl_minimum {
 /* Damped Gauss-Newton with Huber weights inside the bounds, from theta, to a predicted
  * decrease below tolerance * value. */
 void fpl_minimise(const struct fpl_objective *objective, double *theta, int iterations, double tolerance,
+                  struct fpl_minimum *out);
+/* The same from far away: least squares first, then Huber's loss with a delta that falls to the objective's.
+ */
+void fpl_approach(const struct fpl_objective *objective, double *theta, int iterations, double tolerance,
                   struct fpl_minimum *out);
 /* Newton's method with the Hessian by differences of the analytic gradient; near a minimum. */
 void fpl_polish(const struct fpl_objective *objective, double *theta, struct fpl_minimum *out);

@@ -297,7 +297,9 @@ void fpl_problem_free(struct fpl_problem *problem) {
     for (size_t i = 0; i < problem->curve_count; i++) fpl_curve_free(&problem->curve[i]);
     free(problem->curve);
     free(problem->row);
+    free(problem->columns);
     free(problem->weight);
+    problem->columns = NULL;
     problem->weight = NULL;
     problem->curve = NULL;
     problem->row = NULL;
@@ -379,6 +381,8 @@ enum fpl_code fpl_rows_select(const struct fpl_law *law, const struct fpl_runs *
         code = fpl_fail(err, FPL_INVALID, "%s: %s: none of the %zu runs that can be used is quantized",
                         runs->source, law->name, problem->count);
     if (code == FPL_OK) code = fpl_check_alike(problem, runs, err);
+    if (code == FPL_OK && !fpl_problem_columns(problem))
+        code = fpl_fail(err, FPL_SYSTEM, "out of memory for %zu runs", problem->count);
     if (code != FPL_OK) fpl_problem_free(problem);
     free(why);
     free(target);

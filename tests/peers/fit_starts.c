@@ -37,7 +37,7 @@ static double minimised(const struct fpl_objective *o, const double *start, int 
     for (int j = 0; j < p->law->params; j++)
         if (p->active[j]) theta[j] = start[k++];
     const double begin = now();
-    fpl_minimise(o, theta, iterations, 1e-9, &minimum);
+    fpl_approach(o, theta, iterations, 1e-9, &minimum);
     *value = minimum.value;
     return now() - begin;
 }

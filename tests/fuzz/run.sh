@@ -14,7 +14,7 @@ for fuzzer in "$build"/tests/fuzz_*; do
     name=$(basename "$fuzzer")
     case $name in *_replay) continue ;; esac
     mkdir -p "$name"
-    nice -n 15 "$fuzzer" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 -max_len=4096 -print_final_stats=1 \
+    nice -n 15 "$fuzzer" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 -max_len=${MOST:-4096} -print_final_stats=1 \
         -artifact_prefix="$where/$name-" "$name" "$seeds/${name#fuzz_}" >"$name.log" 2>&1 &
     running=$((running + 1))
     [ $((running % 2)) = 0 ] && wait

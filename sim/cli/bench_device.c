@@ -38,7 +38,8 @@ static const char *const turned[] = {"e4m3/1x32", "e2m1/1x32:e8m0"};
 static const char *const products[] = {"mxfp8", "mxfp4", "full:e2m1/1x16:e4m3fn+t"};
 static const int64_t product_sizes[] = {1024, 2048, 4096}; /* N = K; M = 8192 */
 static const char *const accumulators[] = {
-    "chunk:fp16/128", "fp16", "bf16", "e4m3fn", "fp32:rtz", "align:16,25", "align:32,13/128", "bf16/32"};
+    "chunk:fp16/128",  "fp16",    "bf16",    "e4m3fn", "fp32:rtz", "align:16,25",
+    "align:32,13/128", "bf16/32", "bf16:sr", "fp16:sr"};
 
 struct bench_device {
     struct fpl_bench *b;

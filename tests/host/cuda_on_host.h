@@ -154,6 +154,48 @@ static inline int __ffs(int x) { return __builtin_ffs(x); }
 static inline unsigned __umulhi(unsigned a, unsigned b) {
     return static_cast<unsigned>(static_cast<uint64_t>(a) * b >> 32);
 }
+/* Arithmetic rounded down, up or toward zero, from the nearest sum and what it lost (Knuth's two-sum), which
+ * tells where the exact value lies. */
+static inline double fpl_host_lost(double s, double a, double b) {
+    const double part = s - a;
+    return (a - (s - part)) + (b - part);
+}
+/* The double next to s on the side of zero, where |s + lost| < |s|. */
+static inline double fpl_host_toward_zero(double s, double lost) {
+    return (s > 0 && lost < 0) || (s < 0 && lost > 0) ? nextafter(s, 0) : s;
+}
+static inline double __dadd_rz(double a, double b) {
+    const double s = a + b;
+    return fpl_host_toward_zero(s, fpl_host_lost(s, a, b));
+}
+/* Of factors whose product is exact, as that of two float32 values is. */
+static inline double __fma_rz(double a, double b, double c) { return __dadd_rz(a * b, c); }
+/* a b + c to nearest, and how the exact value compares with that: below -1, equal 0, above 1. */
+static inline float fpl_host_fma(float a, float b, float c, int *side) {
+    const double p = static_cast<double>(a) * static_cast<double>(b), s = p + static_cast<double>(c),
+                 lost = fpl_host_lost(s, p, static_cast<double>(c));
+    const float f = fmaf(a, b, c);
+    const double left = (s - static_cast<double>(f)) + lost; /* the first difference is exact */
+    *side = left > 0 ? 1 : left < 0 ? -1 : 0;
+    return f;
+}
+static inline float __fmaf_rd(float a, float b, float c) {
+    int side;
+    const float f = fpl_host_fma(a, b, c, &side);
+    const bool cancelled = f == 0 && side == 0 && !(signbit(c) == (signbit(a) ^ signbit(b)));
+    return side < 0 ? nextafterf(f, -INFINITY) : cancelled ? -0.0f : f;
+}
+static inline float __fmaf_ru(float a, float b, float c) {
+    int side;
+    const float f = fpl_host_fma(a, b, c, &side);
+    return side > 0 ? nextafterf(f, INFINITY) : f;
+}
+static inline float __fmaf_rz(float a, float b, float c) {
+    int side;
+    const float f = fpl_host_fma(a, b, c, &side);
+    return (f > 0 && side < 0) || (f < 0 && side > 0) ? nextafterf(f, 0) : f;
+}
+static inline float __fadd_rz(float a, float b) { return __fmaf_rz(a, 1.0f, b); }
 template <typename T> static inline T __ldg(const T *p) { return *p; }
 template <typename T> static inline T __ldcs(const T *p) { return *p; }
 template <typename T> static inline void __stcs(T *p, T v) { *p = v; }

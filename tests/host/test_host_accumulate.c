@@ -46,12 +46,17 @@ static struct fpl_operand operand(const char *text, uint32_t stream, uint64_t el
     return o;
 }
 
-static float *values(int64_t count, int special) {
+/* What operands hold beside ordinary values; LARGE and SMALL: products near the ends of float32. */
+enum special { ORDINARY, NONFINITE, LARGE, SMALL, SPECIALS };
+
+static float *values(int64_t count, enum special special) {
     float *x = harness_floats(count, 1);
     for (int64_t i = 0; i < count; i++) {
         if (harness_draw() % 3 == 0) x[i] = (float)(int32_t)(harness_draw() % 15) * 0.25f - 1.75f; /* ties */
         if (harness_draw() % 9 == 0) x[i] = ldexpf(x[i], (int)(harness_draw() % 40) - 20);
-        if (special && harness_draw() % 40 == 0) x[i] = harness_draw() % 2 ? INFINITY : NAN;
+        if (special == NONFINITE && harness_draw() % 40 == 0) x[i] = harness_draw() % 2 ? INFINITY : NAN;
+        if (special == LARGE) x[i] = ldexpf(x[i], 50 + (int)(harness_draw() % 14));
+        if (special == SMALL) x[i] = ldexpf(x[i], -(int)(60 + harness_draw() % 16));
     }
     return x;
 }
@@ -79,7 +84,7 @@ static void run(int which, struct fpl_gemm g, int64_t a_size, int64_t b_size, in
     k->release(dev, g.nonfinite);
 }
 
-static void compare(const char *name, const struct fpl_gemm *g, int special) {
+static void compare(const char *name, const struct fpl_gemm *g, enum special special) {
     const int64_t a_size = g->n * (g->role == FPL_FORWARD ? g->I : g->O);
     const int64_t b_size = (g->role == FPL_WGRAD ? g->n : g->O) * g->I;
     const int64_t out_size = g->role == FPL_FORWARD ? g->n * g->O
@@ -103,15 +108,17 @@ static void compare(const char *name, const struct fpl_gemm *g, int special) {
 
 static void all_roles(const char *const sums[R], const char *const qa[R], const char *const qb[R],
                       int hadamard) {
-    static const int64_t shapes[][3] = {{5, 17, 33}, {20, 9, 48}};
+    /* n, O, I: less than a tile; more than a slice; several tiles and slices, none of them whole. */
+    static const int64_t shapes[][3] = {{5, 17, 33}, {20, 9, 48}, {37, 70, 136}};
+    const int shape_count = sizeof shapes / sizeof *shapes - (hadamard != 0);
     struct fpl_accumulator_plan plans[R];
     struct fpl_operand a[R], b[R];
     for (int r = 0; r < R; r++) plans[r] = sum_plan(sums[r]);
-    for (int shape = 0; shape < 2; shape++)
+    for (int shape = 0; shape < shape_count; shape++)
         for (int role = 0; role < 3; role++) {
             struct fpl_gemm g = {.role = (enum fpl_role)role, .R = R, .qa = a, .qb = b, .accumulator = plans};
             g.n = shapes[shape][0], g.O = shapes[shape][1], g.I = shapes[shape][2];
-            g.accumulate = shape;
+            g.accumulate = shape == 1;
             const int64_t width = role == FPL_FORWARD ? g.I : g.O;
             for (int r = 0; r < R; r++) {
                 a[r] = operand(qa[r], 2, (uint64_t)(40 * width));
@@ -122,8 +129,8 @@ static void all_roles(const char *const sums[R], const char *const qa[R], const 
             snprintf(name, sizeof name, "%s.. %s.. %s.. role %d shape %d", sums[0], qa[0], qb[0], role,
                      shape);
             harness_seed((uint64_t)(role + 3 * shape));
-            compare(name, &g, 0);
-            compare(name, &g, 1);
+            for (int special = 0; special < (shape < 2 ? SPECIALS : 1); special++)
+                compare(name, &g, (enum special)special);
         }
 }
 
@@ -132,7 +139,16 @@ static void test_sums(void **unused) {
     static const char *const sums[][R] = {{"fp16", "bf16:rtz/8", "fp32", "e5m10:sr"},
                                           {"chunk:e5m10/16", "align:16,13", "align:4,25/8", "e8m13ieee:rto"},
                                           {"e4m3fn", "e5m2ieee:ovf/4", "chunk:bf16:sr8/5", "align:32,2"},
-                                          {"fp32", "fp32", "fp16:srb/6", "e6m9:rna"}};
+                                          {"fp32", "fp32", "fp16:srb/6", "e6m9:rna"},
+                                          /* by tiles (kernels/cuda/accumulate_step.h) */
+                                          {"fp16", "fp16/24", "e5m10", "e5m10:satp/5"},
+                                          {"bf16", "tf32/40", "bf16:rtz", "fp32:rtz/7"},
+                                          {"fp16:rtz", "e4m3fn:rna", "e2m12:rtz/33", "fp32/16"},
+                                          {"bf16:sr", "tf32:sr8/12", "fp16:sr", "e5m10:sr8/9"},
+                                          {"fp32:sr", "e4m3:sr4", "bf16:sr3", "e8m13ieee:sr"},
+                                          {"align:8,24", "align:16,25/32", "align:32,13", "align:1,1"},
+                                          {"align:4,21/12", "align:32,38", "align:64,20", "align:5,23"},
+                                          {"e8m22ieee", "fp16:rup", "e5m0", "e4m3fnuz"}};
     static const char *const none[R] = {"-", "-", "-", "-"};
     static const char *const some[R] = {"e4m3fn/1x32:e8m0", "-", "e2m1:sr/row", "e5m2ieee/tensor"};
     for (size_t i = 0; i < sizeof sums / sizeof *sums; i++) {
@@ -143,12 +159,16 @@ static void test_sums(void **unused) {
 
 static void test_blocks(void **unused) {
     (void)unused;
-    static const char *const sums[][R] = {{"block", "block:fp16", "block:align:8,13", "fp32"},
-                                          {"block:chunk:bf16/4", "block:e5m10:sr", "block", "block:fp16/3"}};
+    static const char *const sums[][R] = {
+        {"block", "block:fp16", "block:align:8,13", "fp32"},
+        {"block:chunk:bf16/4", "block:e5m10:sr", "block", "block:fp16/3"},
+        {"block:bf16", "block:align:32,13/64", "block:bf16:sr", "block:e5m10:rtz/9"}};
     static const char *const qa[][R] = {{"e4m3fn/1x16", "e2m1/1x8:e4m3fn+t", "e4m3fn/4x5", "-"},
-                                        {"int8/row", "e4m3fn:sr/1x8:e8m0", "-", "uint4/1x8+z"}};
+                                        {"int8/row", "e4m3fn:sr/1x8:e8m0", "-", "uint4/1x8+z"},
+                                        {"e4m3/1x12", "e4m3/1x32", "e4m3/1x8", "e3m2/1x40"}};
     static const char *const qb[][R] = {{"e4m3fn/16x16", "e2m1/1x16:e4m3fn+t", "-", "e4m3fn/tensor"},
-                                        {"e2m1/1x8+mse", "bf16", "nf4/1x12", "e2m1/1x16:e4m3fn+t+46"}};
+                                        {"e2m1/1x8+mse", "bf16", "nf4/1x12", "e2m1/1x16:e4m3fn+t+46"},
+                                        {"e4m3/1x16", "e4m3/1x32", "e4m3/8x8", "e3m2/1x32"}};
     for (size_t i = 0; i < sizeof sums / sizeof *sums; i++) {
         all_roles(sums[i], qa[i], qb[i], 0);
         all_roles(sums[i], qa[i], qb[i], 32);

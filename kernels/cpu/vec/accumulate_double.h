@@ -23,7 +23,7 @@ typedef float nd_floats __attribute__((vector_size(4 * ND)));
 typedef int32_t nd_ints __attribute__((vector_size(4 * ND)));
 typedef double nd_unaligned __attribute__((vector_size(4 * NL), aligned(8), may_alias));
 
-VINLINE nd nset_d(double x) { return (nd){0} + x; }
+VINLINE nd nset_d(double x) { return x - (nd){0}; } /* keeps -0, as 0 + x does not */
 VINLINE nl nset_l(int64_t x) { return (nl){0} + x; }
 
 VINLINE nd nload_d(const float *p) {

@@ -148,6 +148,16 @@ static float sample(int kind) {
     }
 }
 
+/* Mostly even values; runs of `run` elements a power of two apart, from the least scale that
+ * batches take to the largest and beyond; every `every` elements twenty of another kind. */
+static void mixed(float *x, int64_t n, int64_t run, int64_t every) {
+    float scale = 1.0f;
+    for (int64_t i = 0; i < n; i++) {
+        if (run > 0 && i % run == 0) scale = from_bits((64 + draw() % 126) << 23);
+        x[i] = i % every < every - 20 ? scale * sample(0) : sample((int)(i / every % 5));
+    }
+}
+
 /* The operand `a` of a product with an identity matrix comes out as it was quantized. */
 static void scaling(void **unused) {
     (void)unused;
@@ -195,9 +205,9 @@ static void transposing(void **unused) {
     (void)unused;
     static const int64_t shapes[][2] = {{64, 48}, {70, 33}, {128, 130}, {300, 20}, {33, 1}};
     static const char *const texts[] = {
-        "e4m3/1x32",           "e2m1/1x32:e8m0",    "e4m3:sr/1x32", "e4m3:sr/1x16:rceil", "e4m3/row",
-        "e2m1/1x16:ue4m3fn+t", "e4m3/tensor",       "e5m9/1x32",    "e4m3/16x16:mul",     "bf16",
-        "e4m3:sr32/1x8",       "e3m2:rto/7x3:p3109"};
+        "e4m3/1x32",           "e2m1/1x32:e8m0",     "e4m3:sr/1x32",   "e4m3:sr/1x16:rceil", "e4m3/row",
+        "e2m1/1x16:ue4m3fn+t", "e4m3/tensor",        "e5m9/1x32",      "e4m3/16x16:mul",     "bf16",
+        "e4m3:sr32/1x8",       "e3m2:rto/7x3:p3109", "e6m3/1x32:e8m0", "e4m3/1x32:rceil"};
     static float x[17000], want[17000], turned[17000], got[17000];
     for (size_t t = 0; t < COUNT(texts); t++) {
         for (size_t s = 0; s < COUNT(shapes); s++) {
@@ -205,7 +215,7 @@ static void transposing(void **unused) {
             struct fpl_operand q;
             assert_true(plan_of(texts[t], NULL, &q));
             q.at.element = 16 * s;
-            for (int64_t i = 0; i < n; i++) x[i] = i % 500 < 480 ? sample(0) : sample((int)(i / 500 % 5));
+            mixed(x, n, s % 2 ? 32 * width : 0, 500);
             const int64_t bad = fpl_quantize_reference(&q.plan, width, lines, 1, width, x, want, NULL, &q.at);
             for (int64_t i = 0; i < n; i++) turned[i % width * lines + i / width] = want[i];
             for (size_t l = 0; l < 3; l++) {
@@ -228,13 +238,15 @@ static void transposing(void **unused) {
  * between them some that only the general path covers. */
 static void batched(void **unused) {
     (void)unused;
-    static const int64_t shapes[][2] = {{16, 512}, {33, 96}, {1, 4608}, {5, 1024}, {64, 48}};
+    static const int64_t shapes[][2] = {{16, 512}, {33, 96},  {1, 4608}, {5, 1024},
+                                        {64, 48},  {55, 144}, {16, 80}};
     static const char *const texts[] = {
         "e4m3/1x32",       "e4m3:sr/1x32",         "e4m3:sr32/1x32",      "e4m3:sr32/1x16:rceil",
         "e5m2:sr/1x128",   "e2m1:sr32/1x16:mul",   "e2m1/1x16:ue4m3fn+t", "e2m1:sr/1x16:e4m3fn+t",
         "e2m1/1x32:e8m0",  "e3m2:sr32/1x32:e8m0",  "e4m3fn:sr",           "e4m3fn:sr32",
         "e2m1:sr32/1x256", "e2m1:sr/1x32:ue5m3+t", "e4m3:sr20/1x32",      "e1m2:sr32",
-        "e4m3ns:sr32",     "e4m3ns:sr/1x32"};
+        "e4m3ns:sr32",     "e4m3ns:sr/1x32",       "e4m3/1x32:rceil",     "e3m2/1x32:even",
+        "e5m2/1x16:ceil",  "e6m3/1x32:e8m0",       "e6m4/1x32:e8m0",      "e4m3/1x64:mul"};
     static float x[8192], want[8192], got[8192];
     for (size_t t = 0; t < COUNT(texts); t++) {
         for (size_t s = 0; s < COUNT(shapes); s++) {
@@ -242,7 +254,7 @@ static void batched(void **unused) {
             struct fpl_operand q;
             assert_true(plan_of(texts[t], NULL, &q));
             q.at.element = s == 1 ? 9 : 16 * s;
-            for (int64_t i = 0; i < n; i++) x[i] = i % 1500 < 1480 ? sample(0) : sample((int)(i / 1500 % 5));
+            mixed(x, n, s % 2 ? 48 : 0, 1500);
             const int64_t bad = fpl_quantize_reference(&q.plan, lines, width, width, 1, x, want, NULL, &q.at);
             for (size_t l = 0; l < 3; l++) {
                 const struct fpl_kernels *k = level(level_names[l]);

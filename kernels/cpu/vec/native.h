@@ -172,13 +172,15 @@ VINLINE nf nmin(nf a, nf b) {
 }
 
 /* x within +-limit */
-VINLINE nf nclamp(nf x, float limit) {
+VINLINE nf nwithin(nf x, nf limit) {
 #if defined(FPL_LEVEL_avx512)
-    return (nf)_mm512_range_ps((__m512)x, _mm512_set1_ps(limit), 2); /* the smaller magnitude, x's sign */
+    return (nf)_mm512_range_ps((__m512)x, (__m512)limit, 2); /* the smaller magnitude, x's sign */
 #else
-    return (nf)((nu)nmin((nf)((nu)x & 0x7fffffffu), nset(limit)) | ((nu)x & 0x80000000u));
+    return (nf)((nu)nmin((nf)((nu)x & 0x7fffffffu), limit) | ((nu)x & 0x80000000u));
 #endif
 }
+
+VINLINE nf nclamp(nf x, float limit) { return nwithin(x, nset(limit)); }
 
 /* toward zero; |x| < 2^31 */
 VINLINE nu nto_int(nf x) { return (nu) __builtin_convertvector(x, ni); }

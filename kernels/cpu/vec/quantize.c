@@ -146,20 +146,40 @@ static void choose_chunks(struct matrix *m) {
         m->ahead = m->across > 1 || m->lines == 1 ? m->columns : m->bands * m->tall * m->stride;
 }
 
+/* Lines whose last group is shorter: the same group of NL lines at once.  Chunks are of whole lines. */
+static int choose_lines(struct matrix *m, const struct fused_shape *shape) {
+    if (m->tall != 1 || m->lines < NL || m->wide > CHUNK_FLOATS / NL || m->width > CHUNK) return 0;
+    if (m->wide % NL != 0 || m->width % NL != 0 || m->stream || m->transposed != 0) return 0;
+    m->fused = FPL_VEC(fused)(&m->rounding, shape);
+    if (m->fused == NULL) return 0;
+    const int64_t fit = quotient(FUSED_FLOATS, m->width * NL);
+    m->by_lines = 1;
+    m->columns = m->width;
+    m->bands = fit < 1 ? NL : fit * NL;
+    m->across = 1;
+    return 1;
+}
+
 /* Batches of whole groups, where they lie in the way that they are made for; 0 if not. */
 static int choose_fused(struct matrix *m) {
     const struct rounding *r = &m->rounding;
-    const uint64_t at = r->at != NULL ? r->at->element : 0;
     const int unscaled = r->plan->granularity == FPL_UNSCALED;
     const int64_t wide = m->wide;
+    struct fused_shape shape = {.layout = FUSED_LINES,
+                                .vectors = m->wide / NL,
+                                .stride = m->stride,
+                                .at = r->at != NULL ? r->at->element : 0,
+                                .in_place = m->out == r->x};
+    m->fused = NULL;
+    if (choose_lines(m, &shape)) return 1;
     if (unscaled && m->lines == 1 && m->width >= 32) /* no scale: any groups will do */
         m->wide = m->width < 4 * CHUNK_FLOATS ? 32 : CHUNK_FLOATS / NL;
     const int flat = m->lines == 1 && m->wide % NL == 0 && m->wide * NL <= (unscaled ? CHUNK_FLOATS : CHUNK);
     const int columns = m->wide == 1 && m->tall > 1 && m->tall <= 256;
-    m->fused = NULL;
-    if (flat || columns)
-        m->fused =
-            FPL_VEC(fused)(r, columns, columns ? m->tall : m->wide / NL, m->stride, at, m->out == r->x);
+    shape.vectors = columns ? m->tall : m->wide / NL;
+    shape.layout = columns ? FUSED_COLUMNS : shape.vectors == 1 ? FUSED_LINES : FUSED_ROWS;
+    if (flat) shape.stride = NL;
+    if (flat || columns) m->fused = FPL_VEC(fused)(r, &shape);
     if (m->fused == NULL) {
         m->wide = wide;
         return 0;
@@ -226,7 +246,7 @@ static int64_t quantize_strided(struct fpl_device *dev, const struct fpl_quantiz
     struct matrix m;
     struct philox keys;
     m.transposed = out_row;
-    m.ahead = 0;
+    m.ahead = m.by_lines = 0;
     layout(&m, plan, rows, cols, row_stride, col_stride);
     lower(&m.rounding, plan, at, x);
     if (plan->two_level) {

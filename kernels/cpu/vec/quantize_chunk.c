@@ -144,24 +144,70 @@ static void bands_part(const struct matrix *m, const struct chunk *c, struct tar
     }
 }
 
+/* Index of x[first] in the operand, for random bits. */
+static uint64_t element_of(const struct matrix *m, int64_t first) {
+    return m->rounding.at != NULL ? m->rounding.at->element + (uint64_t)first : 0;
+}
+
+/* Lines [from, to) of a piece of a chunk, the general way. */
+static void lines_part(const struct matrix *m, const struct chunk *c, int64_t from, int64_t to,
+                       struct target target) {
+    const struct chunk part = {c->line + from, to - from, c->column, c->n};
+    target.out += from * target.stride;
+    if (to > from) bands_part(m, &part, target);
+}
+
+/* A chunk of whole lines, one group of theirs after the other. */
+static void lines_chunk(const struct matrix *m, const struct chunk *c, struct target to) {
+    for (int64_t i = 0; i < c->n; i += m->wide) {
+        const struct chunk group = {c->line, c->lines, c->column + i, smaller(m->wide, c->n - i)};
+        const struct target there = {to.out + i, to.stride, to.past};
+        int64_t line = 0;
+        for (; line + NL <= c->lines; line += NL) {
+            const int64_t first = (c->line + line) * m->stride + group.column;
+            const struct batches t = {.r = &m->rounding,
+                                      .keys = m->keys,
+                                      .x = m->rounding.x + first,
+                                      .out = there.out + line * to.stride,
+                                      .vectors = group.n / NL,
+                                      .stride = m->stride,
+                                      .out_stride = to.stride,
+                                      .count = (c->lines - line) / NL,
+                                      .past = to.past,
+                                      .at = element_of(m, first)};
+            line += NL * m->fused(&t);
+            if (line + NL > c->lines) break;
+            lines_part(m, &group, line, line + NL, there); /* a batch that only this covers */
+        }
+        lines_part(m, &group, line, c->lines, there);
+    }
+}
+
+/* Where the next batches start, in bands of `across` batches. */
+static void fused_from(const struct matrix *m, const struct chunk *c, struct target to, int64_t band,
+                       int64_t b, struct batches *t) {
+    const int64_t batch = NL * m->wide;
+    const int64_t first = (c->line + band * m->tall) * m->stride + c->column + b * batch;
+    t->x = m->rounding.x + first;
+    t->out = to.out + band * m->tall * to.stride + b * batch;
+    t->at = element_of(m, first);
+}
+
 /* A chunk, batch after batch: those of whole bands at once, the rest in the general way. */
 static void fused_chunk(const struct matrix *m, const struct chunk *c, struct target to) {
     const int64_t batch = NL * m->wide, across = quotient(c->n, batch), bands = quotient(c->lines, m->tall);
     struct batches t = {.r = &m->rounding,
                         .keys = m->keys,
                         .vectors = m->wide == 1 ? m->tall : m->wide / NL,
-                        .stride = m->stride,
-                        .out_stride = to.stride,
+                        .stride = m->wide == NL ? NL : m->stride,
+                        .out_stride = m->wide == NL ? NL : to.stride,
                         .across = across,
                         .ahead = m->ahead,
                         .past = to.past};
     int64_t band = 0, b = 0; /* the next batch */
     while (across > 0 && band < bands) {
-        const int64_t first = (c->line + band * m->tall) * m->stride + c->column + b * batch;
-        t.x = m->rounding.x + first;
-        t.out = to.out + band * m->tall * to.stride + b * batch;
+        fused_from(m, c, to, band, b, &t);
         t.count = b > 0 ? across - b : (bands - band) * across; /* from within a band, to its end */
-        t.at = m->rounding.at != NULL ? m->rounding.at->element + (uint64_t)first : 0;
         const int64_t did = m->fused(&t);
         if (did == t.count) {
             band = b > 0 ? band + 1 : bands;
@@ -188,7 +234,9 @@ static void fused_chunk(const struct matrix *m, const struct chunk *c, struct ta
 }
 
 static void run_chunk(const struct matrix *m, const struct chunk *c, struct target to) {
-    if (m->fused != NULL)
+    if (m->by_lines)
+        lines_chunk(m, c, to);
+    else if (m->fused != NULL)
         fused_chunk(m, c, to);
     else
         quantize_bands(m, c, to);

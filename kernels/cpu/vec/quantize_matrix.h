@@ -30,6 +30,7 @@ struct matrix {
     int64_t room;       /* of a band's scales: whole vectors */
     int64_t across;     /* chunks side by side */
     fused_fn fused;     /* batches of NL groups; NULL: none */
+    int by_lines;       /* batches are the same group of NL lines */
     int stream;         /* out is too large to be read again from a cache */
     int64_t ahead;      /* x is asked for this many floats before its turn; 0: not */
     int64_t transposed; /* out's row, where lines become its columns; else 0 */

@@ -2,8 +2,11 @@
  *
  * Operands too large for memory, and many tensors together, are measured in parts: a struct
  * fpl_measure holds sums that add up (all bytes zero: nothing measured yet), and finishing
- * turns sums into shares and decibels.  Each part is summed in double over fixed lanes, so the
- * bits depend on the parts and the order of merging alone, never on threads or instruction set.
+ * turns sums into shares and decibels.  The order of sums is fixed, so the bits depend on the
+ * parts and the order of merging alone, never on threads, instruction set or backend: a part is cut
+ * into pieces of FPL_MEASURE_PIECE values, the last may be shorter; value i of a piece is added, in
+ * double and in increasing i, to lane i mod FPL_MEASURE_LANES, each from +0; the lanes of a piece are
+ * added from lane 0 on to +0, and the pieces in order to what has been measured before.
  */
 #ifndef FPL_MEASURE_H
 #define FPL_MEASURE_H
@@ -37,6 +40,18 @@ struct fpl_measure {
     double relative, relative_max; /* of |x - out| / |x| over non-zero finite inputs */
     float amax;
 };
+
+enum { FPL_MEASURE_LANES = 8, FPL_MEASURE_PIECE = 2048 };
+
+/* The sums of one piece, its lanes added. */
+struct fpl_measure_piece {
+    double signal, noise, relative, relative_max;
+    int32_t finite, nonzero, underflown;
+    float amax;
+};
+
+/* Add the sums of the next piece. */
+void fpl_measure_add(struct fpl_measure *m, const struct fpl_measure_piece *p);
 
 /* Add n values and what became of them; leaves clipped, groups and tensors alone. */
 void fpl_measure_values(struct fpl_measure *m, int64_t n, const float *x, const float *out);

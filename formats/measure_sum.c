@@ -2,8 +2,8 @@
  *
  *   signal = sum x^2        noise = sum (x - out)^2        relative = sum |x - out| / |x|
  *
- * Eight lanes of double each, value i in lane i mod 8, folded in the order of the lanes at the
- * end of a call: the same bits at every vector width.  Non-finite inputs are masked out before
+ * The pieces and lanes of measure.h as vectors of eight doubles: the same bits at every vector
+ * width, and those of a GPU (kernels/cuda/diagnose.cu).  Non-finite inputs are masked out before
  * anything is computed, together with what became of them; a tail is filled up with NaN, which
  * therefore counts nowhere.  Squares of float32 values and their differences are exact or
  * nearly so in double: a sum of n of them is off by at most n 2^-53 of itself.
@@ -16,7 +16,7 @@
 #include "clones.h"
 #include "round.h"
 
-enum { LANES = 8, MOST = 1 << 24 /* lanes of counts are 32-bit */ };
+enum { LANES = FPL_MEASURE_LANES };
 
 typedef float floats __attribute__((vector_size(LANES * 4)));
 typedef int32_t ints __attribute__((vector_size(LANES * 4)));
@@ -72,34 +72,40 @@ FPL_CLONES static void sum_lanes(struct lanes *s, int64_t n, const float *x, con
     *s = sums;
 }
 
-static void fold(struct fpl_measure *m, const struct lanes *s) {
-    int64_t finite = 0, nonzero = 0, kept = 0;
-    double signal = 0.0, noise = 0.0, relative = 0.0;
+static struct fpl_measure_piece fold(const struct lanes *s) {
+    struct fpl_measure_piece p = {.amax = 0.0f};
     for (int l = 0; l < LANES; l++) {
-        finite -= s->finite[l];
-        nonzero -= s->nonzero[l];
-        kept -= s->kept[l];
-        signal += s->signal[l];
-        noise += s->noise[l];
-        relative += s->relative[l];
-        if (s->relative_max[l] > m->relative_max) m->relative_max = s->relative_max[l];
+        p.finite -= s->finite[l];
+        p.nonzero -= s->nonzero[l];
+        p.underflown += s->kept[l] - s->nonzero[l]; /* both negated */
+        p.signal += s->signal[l];
+        p.noise += s->noise[l];
+        p.relative += s->relative[l];
+        if (s->relative_max[l] > p.relative_max) p.relative_max = s->relative_max[l];
         const float a = fpl_bits_float((uint32_t)s->amax[l]);
-        if (a > m->amax) m->amax = a;
+        if (a > p.amax) p.amax = a;
     }
-    m->finite += finite;
-    m->nonzero += nonzero;
-    m->underflown += nonzero - kept;
-    m->signal += signal;
-    m->noise += noise;
-    m->relative += relative;
+    return p;
+}
+
+void fpl_measure_add(struct fpl_measure *m, const struct fpl_measure_piece *p) {
+    m->finite += p->finite;
+    m->nonzero += p->nonzero;
+    m->underflown += p->underflown;
+    m->signal += p->signal;
+    m->noise += p->noise;
+    m->relative += p->relative;
+    if (p->relative_max > m->relative_max) m->relative_max = p->relative_max;
+    if (p->amax > m->amax) m->amax = p->amax;
 }
 
 void fpl_measure_values(struct fpl_measure *m, int64_t n, const float *x, const float *out) {
-    for (int64_t i = 0; i < n; i += MOST) {
+    for (int64_t i = 0; i < n; i += FPL_MEASURE_PIECE) {
         struct lanes s;
         memset(&s, 0, sizeof s);
-        sum_lanes(&s, n - i < MOST ? n - i : MOST, x + i, out + i);
-        fold(m, &s);
+        sum_lanes(&s, n - i < FPL_MEASURE_PIECE ? n - i : FPL_MEASURE_PIECE, x + i, out + i);
+        const struct fpl_measure_piece p = fold(&s);
+        fpl_measure_add(m, &p);
     }
     m->elements += n;
 }

@@ -55,8 +55,8 @@ struct sum {
 };
 
 static void add(struct sum *s, double x) {
-    s->of += x;
-    s->size += fabs(x);
+    s->of += (long double)x;
+    s->size += (long double)fabs(x);
 }
 
 struct witness {

@@ -32,10 +32,10 @@
 #define LAMBDA_FIRST 1e-4
 #define FARTHEST 2.0 /* units that one step moves a parameter at most */
 /* Stages of an approach, each with a smaller delta. */
-#define DELTA_FALL 0.33
+#define DELTA_FALL 0.1
 #define DELTA_NEAR 1.5 /* of the objective's delta: near enough to go on with that */
 #define STAGE_ITERATIONS 20
-#define STAGE_TOLERANCE 0.1
+#define STAGE_TOLERANCE 0.02
 
 void fpl_problem_settle(const struct fpl_problem *problem, double *theta) {
     for (int j = 0; j < fpl_problem_width(problem); j++) {
@@ -158,6 +158,7 @@ void fpl_minimise(const struct fpl_objective *objective, double *theta, int iter
     const struct fpl_problem *problem = objective->problem;
     struct search s;
     double h[P * P], step[P], trial[P];
+    int failed = 0;
     begin(&s, objective);
     fpl_problem_settle(problem, theta);
     fpl_objective_at(objective, &s.l, theta, 1, s.now);
@@ -182,16 +183,19 @@ void fpl_minimise(const struct fpl_objective *objective, double *theta, int iter
         if (s.next->value < s.now->value) {
             const double gain = (s.now->value - s.next->value) / predicted;
             move_to(&s, theta, trial);
-            s.lambda = gain > 0.5   ? fmax(1e-12, 0.3 * s.lambda)
+            s.lambda = failed       ? s.lambda
+                       : gain > 0.5 ? fmax(1e-12, 0.3 * s.lambda)
                        : gain < 0.1 ? fmin(1e10, 3.0 * s.lambda)
                                     : s.lambda;
-            s.tau = fmax(0.02, 0.5 * s.tau);
+            if (!failed) s.tau = fmax(0.02, 0.5 * s.tau);
+            failed = 0;
         } else {
             if (out->decrement < 1e-13) { /* rounding of the sum decides now */
                 out->converged = 1;
                 break;
             }
             s.lambda = fmax(1e-6, 3.0 * s.lambda);
+            failed = 1;
             s.tau = fmin(1.0, 8.0 * s.tau);
             if (s.lambda > 1e12) break;
         }

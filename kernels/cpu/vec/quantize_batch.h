@@ -70,7 +70,10 @@ VINLINE int covered(nu amax) {
 VINLINE void ask_for(const struct batches *t, const float *x, const enum layout layout) {
     const int64_t lines = layout == COLUMNS ? t->vectors : NL * (layout == TWO ? 2 : t->vectors);
     const int64_t step = layout == COLUMNS ? t->stride : NL;
-    for (int64_t l = 0; l < lines; l++) nprefetch(x + t->ahead + l * step);
+    if (t->far)
+        for (int64_t l = 0; l < lines; l++) nprefetch_far(x + t->ahead + l * step);
+    else
+        for (int64_t l = 0; l < lines; l++) nprefetch(x + t->ahead + l * step);
 }
 
 /* Scales of covered groups, by the rules that need no more than this; amax of zeros is LEAST, since

@@ -203,6 +203,7 @@ static void fused_chunk(const struct matrix *m, const struct chunk *c, struct ta
                         .out_stride = m->wide == NL ? NL : to.stride,
                         .across = across,
                         .ahead = m->ahead,
+                        .far = m->transposed != 0,
                         .past = to.past};
     int64_t band = 0, b = 0; /* the next batch */
     while (across > 0 && band < bands) {

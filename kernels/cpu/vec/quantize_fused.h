@@ -21,6 +21,7 @@ struct batches {
     int64_t count;                       /* batches, all in all */
     int64_t across; /* columns: batches side by side; then `vectors` lines further down */
     int64_t ahead;  /* 0, or x is asked for this many floats before its turn */
+    int far;        /* that goes into the second cache, not the first */
     int past;       /* out passes the caches by; out and out_stride are whole vectors */
     uint64_t at;
 };

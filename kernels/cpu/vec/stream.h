@@ -30,6 +30,8 @@ VINLINE void nput(float *p, nf x, int past) {
 
 /* Ask for the cache line at p, which need not exist. */
 VINLINE void nprefetch(const float *p) { __builtin_prefetch(p, 0, 3); }
+/* The same into the second cache: the first has few places for lines whole pages apart. */
+VINLINE void nprefetch_far(const float *p) { __builtin_prefetch(p, 0, 2); }
 
 /* n floats from a buffer to out, whole cache lines past the caches. */
 VINLINE void stream_line(int64_t n, const float *from, float *out) {

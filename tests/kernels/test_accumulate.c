@@ -307,9 +307,10 @@ static void each_text(void **unused) {
 /* Widths that random bits are drawn together for, and those that they are not. */
 static void stochastic(void **unused) {
     (void)unused;
-    static const char *const some[] = {"fp16:sr",      "bf16:sr/20", "e4m3fn:sr3:ovf", "e4m3fnuz:sr16",
-                                       "e5m0:sr",      "e5m2ns:sr",  "fp16:sr20",      "e3m2:sr1/7",
-                                       "fp16:sr8:sat", "fp32:sr",    "e4m3:sr16b"};
+    static const char *const some[] = {"fp16:sr",      "bf16:sr/20",      "e4m3fn:sr3:ovf", "e4m3fnuz:sr16",
+                                       "e5m0:sr",      "e5m2ns:sr",       "fp16:sr20",      "e3m2:sr1/7",
+                                       "fp16:sr8:sat", "fp32:sr",         "e4m3:sr16b",     "fp16:sr32",
+                                       "bf16:sr24/20", "e4m3fn:sr17:ovf", "fp32:sr26"};
     for (size_t l = 0; l < 3; l++) {
         const struct fpl_kernels *k = level(level_names[l]);
         if (k == NULL) continue;

@@ -3,12 +3,14 @@
  * In double: the product is exact, and the sum, rounded toward zero to 53 bits, keeps every bit
  * of the fraction that r random bits look at.  With q the quantum of F at y = |acc + a b| and
  * c = 2^(52 - r) q, y + c rounded toward zero ends at q 2^-r: adding R to its bits and clearing r
- * of them leaves c plus the result, floor((floor(f 2^r) + R) / 2^r) quanta.
+ * of them leaves c plus the result, floor((floor(f 2^r) + R) / 2^r) quanta.  M + r <= 50 leaves room
+ * in 53 bits for y < 2^(M+1) q beside c.
  *
  * Random bits are those of products (t, o, i) in the layer, one half of a block of eight along i
- * each (accumulator.h).  With I a multiple of eight, sixteen columns by eight products take
- * sixteen blocks: where i is the reduction axis, a column's eight products share one; otherwise
- * a product's columns share two.  Other widths are left to scalars.
+ * each, or one word of four where r > 16 (accumulator.h).  With halves and I a multiple of
+ * eight, sixteen columns by eight products take sixteen blocks: where i is the reduction axis, a
+ * column's eight products share one; otherwise a product's columns share two.  Else every
+ * product makes the block that its bits are in.
  */
 #include "accumulate_tile.h"
 
@@ -22,8 +24,8 @@
 enum { ROWS = 4, STEPS = 8 };
 
 int FPL_VEC(sum_random_covers)(const struct fpl_round *f) {
-    return f->mode == FPL_SR && f->sr_bits <= 16 && f->is_signed && f->subnormals && !f->no_zero &&
-           !f->identity && f->mbits <= 23 && f->codebook == 0;
+    return f->mode == FPL_SR && f->sr_bits <= 32 && f->sr_bits + f->mbits <= 50 && f->is_signed &&
+           f->subnormals && !f->no_zero && !f->identity && f->codebook == 0;
 }
 
 struct random_round {
@@ -44,7 +46,7 @@ static struct random_round lower_random(const struct fpl_round *f) {
                                  .one_zero = f->one_zero};
 }
 
-/* Random bits of one row: eight products by sixteen columns, a 64-bit lane each. */
+/* Random bits of one row: eight products by sixteen columns, at the bottom of a 64-bit lane each. */
 struct row_bits {
     nq half[STEPS][PARTS];
 };
@@ -95,6 +97,31 @@ static void bits_across(const struct fpl_sum_job *job, const struct philox *keys
                 (nq)_mm512_cvtepu16_epi64(_mm_load_si128((const __m128i *)(halves + 16 * s + ND * part)));
 }
 
+/* Bits of products number e: a block for each. */
+VINLINE nq bits_of(const struct philox *keys, nq e, const int words) {
+    const nq word = (words ? e : e >> 1) & nsetq(3);
+    nq w[4];
+    philox_blocks(keys, words ? e >> 2 : e >> 3, &w[0], &w[1], &w[2], &w[3]);
+    for (int i = 1; i < 4; i++) {
+        const __mmask8 here = _mm512_cmpeq_epi64_mask((__m512i)word, (__m512i)nsetq((uint64_t)i));
+        w[0] = (nq)_mm512_mask_mov_epi64((__m512i)w[0], here, (__m512i)w[i]);
+    }
+    return words ? w[0] : w[0] >> ((e & nsetq(1)) << 4);
+}
+
+/* Any width, any number of bits. */
+static void bits_each(const struct fpl_sum_job *job, const struct philox *keys, int64_t row, int64_t col,
+                      int64_t k, struct row_bits *out) {
+    const int words = job->plan->round.sr_bits > 16;
+    const uint64_t step = product_index(job, row, col + 1, k) - product_index(job, row, col, k);
+    for (int s = 0; s < STEPS; s++) {
+        for (int part = 0; part < PARTS; part++) {
+            const nq e = lanes_of(product_index(job, row, col + part * ND, k + s), step);
+            out->half[s][part] = words ? bits_of(keys, e, 1) : bits_of(keys, e, 0);
+        }
+    }
+}
+
 VINLINE nd round_random(const struct random_round *v, nd x, nq bits) {
     nd y = dabs(x);
     if (v->clamp) y = dmin(v->largest, y);
@@ -128,25 +155,29 @@ VINLINE void random_products(const struct random_round *v, const struct sum_tile
     }
 }
 
+typedef void (*bits_fn)(const struct fpl_sum_job *job, const struct philox *keys, int64_t row, int64_t col,
+                        int64_t k, struct row_bits *out);
+
 static int chunk_random(const struct sum_band *p, const struct sum_tile *t, int64_t n, nf acc[TILE][1]) {
     const struct fpl_sum_job *job = p->job;
     const struct random_round v = lower_random(&job->plan->round);
     struct fpl_random_at at = *job->at;
     at.stream = fpl_stream(FPL_STREAM_ACCUMULATE, at.stream);
     const struct philox keys = philox_keys(&at);
+    const int shared = job->I % 8 == 0 && job->plan->round.sr_bits <= 16;
+    const int aligned = shared && job->role == FPL_FORWARD;
+    const bits_fn make_bits = !shared ? bits_each : aligned ? bits_along : bits_across;
     dmask beyond = 0;
-    if (job->I % 8 != 0) return 0;
     for (int first = 0; first < TILE; first += ROWS) {
         nd sum[ROWS][PARTS];
         for (int i = 0; i < ROWS; i++) sum[i][0] = sum[i][1] = nset_d(0.0);
         for (int64_t k = 0; k < n;) {
             struct row_bits bits[ROWS];
             /* a block's first product is a multiple of eight of the layer's */
-            const int from = job->role == FPL_FORWARD ? (int)((t->k + k + job->first_k) % STEPS) : 0;
+            const int from = aligned ? (int)((t->k + k + job->first_k) % STEPS) : 0;
             const int count = n - k < STEPS - from ? (int)(n - k) : STEPS - from;
             for (int i = 0; i < ROWS; i++)
-                (job->role == FPL_FORWARD ? bits_along : bits_across)(job, &keys, t->row[first + i], t->col,
-                                                                      t->k + k - from, &bits[i]);
+                make_bits(job, &keys, t->row[first + i], t->col, t->k + k - from, &bits[i]);
             random_products(&v, t, first, k, from, count, bits, sum, &beyond);
             k += count;
         }

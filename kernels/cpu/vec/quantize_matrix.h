@@ -14,7 +14,7 @@ enum {
     TILE_FLOATS = 1 << 14,
     TILE_LINES = 64,
     TILE_COLUMNS = 128,
-    AHEAD_FROM = 1 << 16, /* smaller operands are in the second cache */
+    AHEAD_FROM = 1 << 15, /* smaller operands are in the second cache */
     AHEAD_FLAT = 1024,
     AHEAD_COLUMNS = 64
 };

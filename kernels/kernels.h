@@ -212,6 +212,11 @@ struct fpl_kernels {
      * the memory that is free now, at least 1.  NULL: packs gain nothing, one replica is best. */
     int (*devices)(void);
     int (*replicas)(struct fpl_device *dev, size_t bytes);
+    /* What the device itself tells; both may be NULL: the host is the device.  NaN: it does not tell.
+     * joules: spent since some moment that stays the same while the driver does, whoever spent it.
+     * peak_bytes: the most memory held since open(). */
+    double (*joules)(struct fpl_device *dev);
+    double (*peak_bytes)(struct fpl_device *dev);
     /* What the backend found on this host, in one line, for `fplaw --version`; opens no device.
      * NULL: nothing beside its name. */
     void (*about)(char *buf, size_t size);

@@ -49,6 +49,7 @@ static enum fpl_code start(struct fpl_device *dev, struct fpl_error *err) {
         return fpl_fail(err, FPL_SYSTEM, "cuda: %s has compute capability %d.%d; %d.%d or newer is needed",
                         dev->name, properties.major, properties.minor, OLDEST / 10, OLDEST % 10);
     dev->staging.kind = FPL_ARENA_PINNED;
+    fpl_cuda_energy_open(dev);
     fpl_cuda_lt_open(dev);
     return fpl_cuda_check(dev, err);
 }
@@ -145,6 +146,7 @@ int fpl_cuda_replicas(struct fpl_device *dev, size_t bytes) {
 static void *allocate(struct fpl_device *dev, size_t bytes) {
     void *p = NULL;
     const cudaError_t status = cudaMalloc(&p, bytes == 0 ? 1 : bytes);
+    fpl_cuda_see_memory(dev);
     if (status == cudaSuccess) return p;
     (void)cudaGetLastError();
     if (dev->error.code == FPL_OK)

@@ -59,6 +59,8 @@ struct fpl_device {
     struct fpl_cuda_arena transient;        /* device: parameters of the work since the last wait */
     struct fpl_cuda_weights_list *weights;
     struct fpl_cuda_lt *lt; /* NULL: products by own kernels */
+    void *nvml;             /* the management library's device; NULL: none (energy.cu) */
+    size_t free_when_opened, most_held;
     unsigned products[3];   /* for records: how products of each role were made, bits of gemm.h */
     int fuses, batches;     /* for records: ways that attention went (attention.h) */
 };
@@ -100,6 +102,10 @@ enum fpl_code fpl_cuda_check(struct fpl_device *dev, struct fpl_error *err);
 int fpl_cuda_devices(void);
 void fpl_cuda_about(char *buf, size_t size);
 int fpl_cuda_replicas(struct fpl_device *dev, size_t bytes);
+double fpl_cuda_joules(struct fpl_device *dev);
+double fpl_cuda_peak_bytes(struct fpl_device *dev);
+void fpl_cuda_energy_open(struct fpl_device *dev);
+void fpl_cuda_see_memory(struct fpl_device *dev); /* after an allocation */
 void *fpl_cuda_alloc(struct fpl_device *dev, size_t bytes);
 void fpl_cuda_release(struct fpl_device *dev, void *p);
 void fpl_cuda_upload(struct fpl_device *dev, void *to, const void *from_host, size_t bytes);

@@ -12,6 +12,8 @@ static struct fpl_kernels table(void) {
     k.devices = fpl_cuda_devices;
     k.about = fpl_cuda_about;
     k.replicas = fpl_cuda_replicas;
+    k.joules = fpl_cuda_joules;
+    k.peak_bytes = fpl_cuda_peak_bytes;
     k.alloc = fpl_cuda_alloc;
     k.release = fpl_cuda_release;
     k.upload = fpl_cuda_upload;

@@ -83,6 +83,7 @@ static enum fpl_code shrink(struct fpl_trainer *t, const struct fpl_config *conf
                                .energy = t->energy,
                                .accounted = t->accounted,
                                .joules = t->joules,
+                               .peak_bytes = t->peak_bytes,
                                .unsaved = t->unsaved};
     fpl_trainer_close(t);
     *t = next;
@@ -106,6 +107,7 @@ static enum fpl_code resume(struct fpl_trainer *t, struct fpl_error *err) {
 static enum fpl_code train(struct fpl_trainer *t, const struct fpl_config *configs, int *index,
                            struct fpl_record *records, struct fpl_error *err) {
     enum fpl_code code = open_trainer(t, configs, index, err);
+    if (code == FPL_OK && t->k->joules != NULL) t->joules = fpl_trainer_joules(t); /* counts from here on */
     if (code == FPL_OK) code = resume(t, err);
     if (code == FPL_OK) code = fpl_trainer_run(t, err);
     while (code == FPL_OK && !t->finished) {
@@ -128,7 +130,7 @@ enum fpl_code fpl_train(const struct fpl_config *configs, int R, const struct fp
     if (R < 1) return fpl_fail(err, FPL_INVALID, "no runs to train");
     memset(records, 0, (size_t)R * sizeof *records);
     fpl_energy_start(&t.energy);
-    t.accounted = fpl_clock();
+    t.accounted = fpl_trainer_clock(&t);
     t.joules = 0 * fpl_energy_joules(&t.energy);
     int *index = calloc((size_t)R, sizeof *index);
     if (index == NULL) return fpl_fail(err, FPL_SYSTEM, "no memory for a pack of %d runs", R);

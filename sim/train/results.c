@@ -6,8 +6,18 @@
 
 #include "trainer.h"
 
+double fpl_trainer_clock(const struct fpl_trainer *t) {
+    return t->options->clock != NULL ? t->options->clock() : fpl_clock();
+}
+
+/* The device's, where it is not the host; NaN where nothing tells. */
+double fpl_trainer_joules(const struct fpl_trainer *t) {
+    if (t->k->joules == NULL) return fpl_energy_joules(&t->energy);
+    return t->dev != NULL ? t->k->joules(t->dev) : (double)NAN;
+}
+
 void fpl_trainer_account(struct fpl_trainer *t) {
-    const double now = fpl_clock(), joules = fpl_energy_joules(&t->energy);
+    const double now = fpl_trainer_clock(t), joules = fpl_trainer_joules(t);
     int sharing = 0;
     for (int r = 0; r < t->R; r++) sharing += t->replica[r].shares;
     for (int r = 0; r < t->R; r++) {
@@ -18,6 +28,8 @@ void fpl_trainer_account(struct fpl_trainer *t) {
     }
     t->accounted = now;
     t->joules = joules;
+    if (t->k->peak_bytes != NULL && t->dev != NULL)
+        t->peak_bytes = fmax(t->peak_bytes, t->k->peak_bytes(t->dev));
     /* What follows the end of the last of them is still theirs. */
     for (int r = 0; fpl_trainer_active(t) > 0 && r < t->R; r++)
         t->replica[r].shares = t->replica[r].status == FPL_RUN_OK;
@@ -61,7 +73,9 @@ enum fpl_code fpl_trainer_record(struct fpl_trainer *t, struct fpl_replica *p, s
     memcpy(r->curve, p->watch.curve, (size_t)p->watch.points * sizeof *r->curve);
     r->curve_count = p->watch.points;
     fill_run(t, p, r);
-    r->peak_bytes = fpl_peak_bytes();
+    r->peak_bytes = t->k->peak_bytes == NULL ? fpl_peak_bytes()
+                    : t->peak_bytes > 0      ? t->peak_bytes
+                                             : (double)NAN;
     snprintf(r->backend, sizeof r->backend, "%s", t->k->name);
     t->k->describe(t->dev, r->variants, sizeof r->variants);
     snprintf(r->simd, sizeof r->simd, "%s", fpl_simd_level());

@@ -11,7 +11,9 @@
  * so that sums over records are what was spent.  A record's `seconds` are its share of the wall
  * time, evaluation included, over all sessions that a resumed run took; tokens_per_second counts
  * the run's training tokens over its share of the training steps' time, so it is the speed of
- * the whole pack; joules are those of the last session.
+ * the whole pack; joules are those of the last session, of the device that trains: a GPU's board by
+ * NVML, else the CPU packages by RAPL; NaN where neither tells.  So is peak_bytes: a GPU's memory that the
+ * pack held, or the process's resident size.
  *
  * A run that ends early drops out: it is neither updated nor watched any more, and when half of a
  * pack has ended, the others go on as a smaller pack.
@@ -39,7 +41,8 @@ struct fpl_train_options {
     /* A run's record is complete: some runs of a pack end before the others.  May be NULL. */
     void (*ended)(void *context, int run, const struct fpl_record *record);
     void *context;
-    double (*clock)(void); /* seconds, for what is measured to choose a pack's size; NULL: the wall's */
+    double (*clock)(void); /* seconds, for what is measured to choose a pack's size and for the shares of what
+                              a pack spends; NULL: the wall's */
 };
 
 /* Train R configurations of one shape side by side: equal model, data, steps, batch, betas,

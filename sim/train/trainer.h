@@ -46,6 +46,7 @@ struct fpl_trainer {
     int finished;             /* trained and evaluated to the end */
     double accounted, joules; /* clock and energy up to which shares were dealt out */
     struct fpl_energy energy;
+    double peak_bytes;        /* of the device's memory; 0 where the host is the device */
     struct fpl_error unsaved; /* the first last checkpoint that could not be written */
 
     /* host buffers, allocated once */
@@ -77,6 +78,8 @@ enum fpl_code fpl_trainer_run(struct fpl_trainer *t, struct fpl_error *err);
 
 /* results.c.  account: deals what was spent since the last call out to the replicas that trained
  * until now; record: of one replica, whose points move there. */
+double fpl_trainer_clock(const struct fpl_trainer *t);
+double fpl_trainer_joules(const struct fpl_trainer *t);
 void fpl_trainer_account(struct fpl_trainer *t);
 enum fpl_code fpl_trainer_record(struct fpl_trainer *t, struct fpl_replica *p, struct fpl_record *r,
                                  struct fpl_error *err);

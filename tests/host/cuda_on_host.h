@@ -281,6 +281,7 @@ cudaError_t cudaDriverGetVersion(int *version);
 cudaError_t cudaSetDevice(int device);
 cudaError_t cudaGetDevice(int *device);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device);
+cudaError_t cudaDeviceGetPCIBusId(char *bus, int size, int device);
 cudaError_t cudaMemGetInfo(size_t *free, size_t *total);
 cudaError_t cudaMalloc(void **p, size_t bytes);
 cudaError_t cudaFree(void *p);
@@ -381,6 +382,8 @@ static inline void fpl_host_start(const char *name, void (*kernel)(P...), dim3 g
 
 /* cuBLASLt's calls by name, served by tests/host/cublaslt.cc; NULL: the library has no such call. */
 void *fpl_host_cublaslt(const char *name);
+/* The same for NVML (tests/host/nvml.cc), and, by its file's name, whether there is one. */
+void *fpl_host_nvml(const char *name);
 
 /* Where fpl_host_fail jumps instead of ending the program; for tests of this header itself. */
 void fpl_host_on_failure(void (*handler)(const char *message));

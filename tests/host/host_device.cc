@@ -48,6 +48,12 @@ cudaError_t cudaGetDevice(int *device) {
     return cudaSuccess;
 }
 
+cudaError_t cudaDeviceGetPCIBusId(char *bus, int size, int device) {
+    if (device < 0 || device >= devices() || size < 13) return fpl_host_fails(cudaErrorInvalidValue);
+    snprintf(bus, static_cast<size_t>(size), "0000:%02x:00.0", static_cast<unsigned>(device) + 1);
+    return cudaSuccess;
+}
+
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device) {
     if (device < 0 || device >= devices()) return fpl_host_fails(cudaErrorInvalidValue);
     memset(p, 0, sizeof *p);

@@ -106,6 +106,52 @@ static void runs_that_break_drop_out(void **state) {
     for (int r = 0; r < R; r++) fpl_record_free(&pack[r]);
 }
 
+/* ---- shares -------------------------------------------------------------------------------------- */
+
+static double steps_told; /* a clock that the end of a step of the pack moves on by one second */
+
+static double clock_of_steps(void) { return steps_told; }
+
+static void step_passes(void *context, int64_t step, int64_t steps, double loss) {
+    (void)context;
+    (void)step;
+    (void)steps;
+    (void)loss;
+    steps_told += 1;
+}
+
+/* Every second is dealt out equally to the runs that had not ended when it began; nobody pays after
+ * its end, though a pack is not emptied before half of it has ended. */
+static void ended_runs_pay_no_more(void **state) {
+    (void)state;
+    struct fpl_record pack[R];
+    struct fpl_error err = {FPL_OK, ""};
+    const struct fpl_train_options o = {
+        .kernels = fpl_backend("cpu"), .threads = 1, .progress = step_passes, .clock = clock_of_steps};
+    steps_told = 0;
+    if (fpl_train(config, R, data, &o, pack, &err) != FPL_OK) fail_msg("%s", err.text);
+    /* The clock has not moved for the step in which a run breaks when that is seen. */
+    int64_t end[R], all = (int64_t)steps_told, first = all, last = 0;
+    for (int r = 0; r < R; r++) {
+        end[r] = pack[r].status == FPL_RUN_OK ? all : pack[r].steps - 1;
+        if (end[r] < first) first = end[r];
+        if (end[r] > last && end[r] < all) last = end[r];
+    }
+    assert_true(first < last && last < all); /* some end while others that will end go on */
+    for (int r = 0; r < R; r++) {
+        double due = 0;
+        for (int64_t second = 0; second < end[r]; second++) {
+            int sharing = 0;
+            for (int s = 0; s < R; s++) sharing += end[s] > second;
+            due += 1.0 / sharing;
+        }
+        if (fabs(pack[r].seconds - due) > 1e-9 * due)
+            fail_msg("run %d of %lld steps pays %.17g seconds, its share is %.17g", r,
+                     (long long)pack[r].steps, pack[r].seconds, due);
+    }
+    for (int r = 0; r < R; r++) fpl_record_free(&pack[r]);
+}
+
 /* ---- checkpoints ----------------------------------------------------------------------------------- */
 
 struct stop_at {
@@ -337,8 +383,9 @@ static void threads_draw_the_same_weights(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(runs_that_break_drop_out),  cmocka_unit_test(checkpoints_do_not_know_packs),
-        cmocka_unit_test(the_best_size_is_measured), cmocka_unit_test(what_does_not_fit_ends_the_search),
-        cmocka_unit_test(memory_is_predicted),       cmocka_unit_test(threads_draw_the_same_weights)};
+        cmocka_unit_test(runs_that_break_drop_out),          cmocka_unit_test(ended_runs_pay_no_more),
+        cmocka_unit_test(checkpoints_do_not_know_packs),     cmocka_unit_test(the_best_size_is_measured),
+        cmocka_unit_test(what_does_not_fit_ends_the_search), cmocka_unit_test(memory_is_predicted),
+        cmocka_unit_test(threads_draw_the_same_weights)};
     return cmocka_run_group_tests(tests, set_up, take_down);
 }

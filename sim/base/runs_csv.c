@@ -247,7 +247,7 @@ static enum fpl_code set_field(const struct reader *r, const struct target *t, i
         x = strtod(text, &end);
         struct fpl_error ignored; /* 125M is a number, too */
         if ((end == text || *end != '\0') && fpl_number_parse(text, &x, &ignored) != FPL_OK)
-            return bad_field(r, line, t, text, "a number or nan", err);
+            return bad_field(r, line, t, text, "a number (1000, 1e3, 512k, 4M, 1G) or nan", err);
     }
     x *= t->factor;
     memcpy(field, &x, sizeof x);

@@ -59,7 +59,8 @@ static const struct argp argp = {
     "Loss, optimal learning rate and batch, critical sizes, best exponent/mantissa split and what else "
     "the law tells, with intervals: N=1e9 D=1e11 [format=e4m3 block=128] [lr=..] [batch_tokens=..]. E= and "
     "M= may stand for format=, block=channel for the paper's channel-wise scaling; without lr and "
-    "batch_tokens the loss is that at their optimum. flop=1e24 asks for the optimum at a budget. Laws of "
+    "batch_tokens the loss is that at their optimum. flop=1e24 asks for the optimum at a budget; with N or D "
+    "it gives the other. Laws of "
     "loss curves take schedule=cosine|wsd|constant|FILE.csv (step,lr) with lr, steps, warmup, decay and "
     "lr_final, and step=. N_final=5e8 prune=0.25:0.75 give the N_mean of a pruned model."
     "\v'fplaw predict LAW:PRESET' without names says what the law takes.",
@@ -208,12 +209,17 @@ static enum fpl_code answer_one(const struct arguments *a, const struct fpl_fit 
                                 struct fpl_error *err) {
     struct fpl_answer answer;
     char warning[192];
-    enum fpl_code code = fpl_fit_ask(fit, &asked->question, &answer, err);
+    struct fpl_question question;
+    enum fpl_code code = predict_at_optimum(asked, fit, &question, err);
+    if (code == FPL_OK) code = fpl_fit_ask(fit, &question, &answer, err);
     if (code != FPL_OK) return fpl_fail_at(err, "predict");
     if (a->json)
         code = print_json(fit, &answer, forms, err);
     else
         print_text(fit, &answer);
+    if (!a->json && asked->at_optimum)
+        printf("  asked at N = %.4g and D = %.4g, the optimum of this budget\n", question.value[FPL_VAR_N],
+               question.value[FPL_VAR_D]);
     if (answer.warning[0] != '\0')
         fprintf(stderr, "fplaw: %s: %s\n", fpl_law_name(fpl_fit_law(fit)), answer.warning);
     predict_schedule_warning(asked, fit, warning, sizeof warning);
@@ -244,7 +250,7 @@ int fpl_cmd_predict(int argc, char **argv) {
     for (size_t i = 0; code == FPL_OK && i < count && of < LAW_LIMIT; i++)
         if (i == chosen || (!a.json && a.law == NULL)) laws[of++] = fpl_fit_law(fits[i]);
     if (code == FPL_OK) code = predict_check(&asked, laws, of, &err);
-    if (code == FPL_OK) predict_ask_forms(fits, count, &asked.question, &forms);
+    if (code == FPL_OK) predict_ask_forms(fits, asked.at_optimum ? 0 : count, &asked.question, &forms);
     for (size_t i = 0; code == FPL_OK && i < count; i++)
         if (i == chosen || (!a.json && a.law == NULL)) code = answer_one(&a, fits[i], &asked, &forms, &err);
     if (code == FPL_OK && !a.json) print_forms(&forms);

@@ -234,7 +234,8 @@ static enum fpl_code check_arguments(const struct arguments *a, struct telling *
                         "study: one study file (or one directory with --export) is expected, %d given",
                         a->inputs);
     if (a->export != NULL || a->diagnostics != NULL) {
-        if (a->out != NULL || a->dry_run || a->workers != NULL || a->pack != NULL || a->budget != NULL || a->device != NULL)
+        if (a->out != NULL || a->dry_run || a->workers != NULL || a->pack != NULL || a->budget != NULL ||
+            a->device != NULL)
             return fpl_fail(err, FPL_INVALID,
                             "study: --export goes with --timing only, and "
                             "--export-diagnostics with --export or nothing");
@@ -249,8 +250,7 @@ static enum fpl_code check_arguments(const struct arguments *a, struct telling *
         (fpl_integer_parse(a->workers, &workers, err) != FPL_OK || workers < 1 || workers > MOST_WORKERS))
         return fpl_fail(err, FPL_INVALID, "study: --workers: 1 to %d is expected, '%.40s' is found",
                         MOST_WORKERS, a->workers);
-    if (a->pack != NULL &&
-        (fpl_integer_parse(a->pack, &pack, err) != FPL_OK || pack < 1 || pack > MOST_PACK))
+    if (a->pack != NULL && (fpl_integer_parse(a->pack, &pack, err) != FPL_OK || pack < 1 || pack > MOST_PACK))
         return fpl_fail(err, FPL_INVALID, "study: --pack: 1 to %d is expected, '%.40s' is found", MOST_PACK,
                         a->pack);
     if (a->budget != NULL && !fpl_study_duration(a->budget, &t->budget))

@@ -8,6 +8,7 @@ struct predict_question {
     struct fpl_question question;
     unsigned char given[FPL_VARIABLES]; /* named on the command line */
     int flop_given, format_given, schedule_given;
+    int at_optimum;            /* of the budget: N and D are not given */
     const char *schedule_name; /* as asked; NULL: none */
     int schedule_drawn;        /* 0: lr= or steps= is missing, which only laws of loss curves need */
     double *points;            /* of the schedule: steps, then rates */
@@ -19,6 +20,9 @@ void predict_question_free(struct predict_question *p);
 /* From "NAME=VALUE" texts. */
 enum fpl_code predict_settings(const char *const *setting, int count, struct predict_question *out,
                                struct fpl_error *err);
+/* The question to one fit: with a budget alone, at its optimum. */
+enum fpl_code predict_at_optimum(const struct predict_question *asked, const struct fpl_fit *fit,
+                                 struct fpl_question *question, struct fpl_error *err);
 /* Does the schedule asked for differ from that of the fit's runs?  A sentence, or "". */
 void predict_schedule_warning(const struct predict_question *p, const struct fpl_fit *fit, char *text,
                               size_t size);

@@ -215,6 +215,41 @@ static enum fpl_code take_schedule(const struct extra *x, struct predict_questio
 /* ---- the whole ------------------------------------------------------------------------------------------
  */
 
+/* A budget of 6 N D FLOP and one of N, D give the other; a budget alone asks at its optimum, which
+ * predict_at_optimum finds from 20 tokens per parameter. */
+static void spend(struct predict_question *p) {
+    double *v = p->question.value;
+    const double products = p->question.flop / 6.0;
+    p->flop_given = !isnan(p->question.flop);
+    if (!p->flop_given || (!isnan(v[FPL_VAR_N]) && !isnan(v[FPL_VAR_D]))) return;
+    p->at_optimum = isnan(v[FPL_VAR_N]) && isnan(v[FPL_VAR_D]);
+    if (p->at_optimum) v[FPL_VAR_N] = sqrt(products / 20.0);
+    if (isnan(v[FPL_VAR_N])) v[FPL_VAR_N] = products / v[FPL_VAR_D];
+    if (isnan(v[FPL_VAR_D])) v[FPL_VAR_D] = products / v[FPL_VAR_N];
+}
+
+enum fpl_code predict_at_optimum(const struct predict_question *asked, const struct fpl_fit *fit,
+                                 struct fpl_question *question, struct fpl_error *err) {
+    struct fpl_answer answer;
+    *question = asked->question;
+    if (!asked->at_optimum) return FPL_OK;
+    const enum fpl_code code = fpl_fit_ask(fit, question, &answer, err);
+    if (code != FPL_OK) return code;
+    int found = 0;
+    for (int i = 0; i < answer.told_count; i++) {
+        const char *name = answer.told[i].name;
+        const int n = strcmp(name, "N_opt") == 0 || strcmp(name, "N_bits") == 0,
+                  d = strcmp(name, "D_opt") == 0 || strcmp(name, "D_bits") == 0;
+        if ((!n && !d) || isnan(answer.told[i].value.value)) continue;
+        question->value[n ? FPL_VAR_N : FPL_VAR_D] = answer.told[i].value.value;
+        found++;
+    }
+    if (found == 2) return FPL_OK;
+    return fpl_fail(err, FPL_INVALID,
+                    "N= or D= is missing: %s tells no optimum at a budget (fplaw plan does)",
+                    fpl_law_name(fpl_fit_law(fit)));
+}
+
 enum fpl_code predict_settings(const char *const *setting, int count, struct predict_question *out,
                                struct fpl_error *err) {
     struct extra x = {.decay = 0.2, .lr_final = 1e-5, .n_final = (double)NAN};
@@ -228,7 +263,7 @@ enum fpl_code predict_settings(const char *const *setting, int count, struct pre
         const enum fpl_code code = take_setting(setting[i], name, setting[i] + length + 1, out, &x, err);
         if (code != FPL_OK) return code;
     }
-    out->flop_given = !isnan(out->question.flop);
+    spend(out);
     enum fpl_code code = x.format != NULL ? take_format(x.format, out, err) : FPL_OK;
     if (code == FPL_OK) code = take_pruning(&x, out, err);
     if (code == FPL_OK) code = take_schedule(&x, out, err);

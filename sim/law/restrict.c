@@ -64,6 +64,10 @@ static enum fpl_code hold(struct fpl_problem *p, char *item, struct fpl_error *e
                         "--fix: '%s' is a prefactor, which only means something beside its exponents; "
                         "exponents, shapes and floors can be held",
                         item);
+    if (p->law->param[j].hi > p->law->param[j].lo &&
+        !(value >= p->law->param[j].lo && value <= p->law->param[j].hi))
+        return fpl_fail(err, FPL_INVALID, "--fix: %s: found %g, accepted is %g to %g", item, value,
+                        p->law->param[j].lo, p->law->param[j].hi);
     if (fpl_param_precision(p->law, j) && !p->active[j]) return FPL_OK;
     p->lo[j] = p->hi[j] = value;
     p->active[j] = 0;

@@ -46,7 +46,7 @@ struct candidate {
 static int positive(double x) { return x >= 1e-30 && x <= 1e30; }
 
 int fpl_row_refused(const char *name, double x, char *why, size_t size) {
-    return positive(x) ? 0 : snprintf(why, size, "%s is %g", name, x);
+    return positive(x) ? 0 : snprintf(why, size, "%s is %g, accepted is 1e-30 to 1e30", name, x);
 }
 
 static int takes_format(const struct fpl_law *law) {
@@ -358,6 +358,17 @@ done:
     return code;
 }
 
+/* Runs of one and the same loss say nothing of what it depends on. */
+static enum fpl_code check_varied(const struct fpl_problem *p, const struct fpl_runs *runs,
+                                  struct fpl_error *err) {
+    for (size_t i = 0; i < p->count; i++)
+        if (p->count < 2 || (p->law->use & FPL_OPTIMA) != 0 || p->row[i].target != p->row[0].target)
+            return FPL_OK;
+    return fpl_fail(err, FPL_INVALID,
+                    "%s: %s: the %zu runs that can be used all have the same %s, %g: nothing to fit",
+                    runs->source, p->law->name, p->count, fpl_law_target(p->law), exp(p->row[0].target));
+}
+
 enum fpl_code fpl_rows_select(const struct fpl_law *law, const struct fpl_runs *runs, double window,
                               struct fpl_problem *problem, struct fpl_left_list *left,
                               struct fpl_error *err) {
@@ -381,6 +392,7 @@ enum fpl_code fpl_rows_select(const struct fpl_law *law, const struct fpl_runs *
         code = fpl_fail(err, FPL_INVALID, "%s: %s: none of the %zu runs that can be used is quantized",
                         runs->source, law->name, problem->count);
     if (code == FPL_OK) code = fpl_check_alike(problem, runs, err);
+    if (code == FPL_OK) code = check_varied(problem, runs, err);
     if (code == FPL_OK && !fpl_problem_columns(problem))
         code = fpl_fail(err, FPL_SYSTEM, "out of memory for %zu runs", problem->count);
     if (code != FPL_OK) fpl_problem_free(problem);

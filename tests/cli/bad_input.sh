@@ -345,7 +345,7 @@ awk 'BEGIN { print "N,D,loss,status"; for (i = 1; i < 30; i++) print i * 1e6 ",1
 bad 2 '(diverged|no run|none)' "$FPLAW" fit --law chinchilla t.csv --out f.json
 awk 'BEGIN { print "N,D,loss"; for (i = 1; i < 30; i++) print i * 1e6 ",1e8,nan" }' >t.csv
 bad 2 '(nan|no run|none|left)' "$FPLAW" fit --law chinchilla t.csv --out f.json
-awk 'BEGIN { print "N,D,loss"; for (i = 1; i < 30; i++) print i * 1e6 "," i * 1e8 ",3" }' >t.csv
+awk 'BEGIN { print "N,D,loss"; for (i = 1; i < 30; i++) print i * 1e6 "," i * 1e8 "," 3 + 1 / i }' >t.csv
 bad 2 'where' "$FPLAW" fit --law chinchilla t.csv --where 'N >' --out f.json
 bad 2 '(where|column|Q)' "$FPLAW" fit --law chinchilla t.csv --where 'Q>3' --out f.json
 bad 2 '(no run|none|where|left)' "$FPLAW" fit --law chinchilla t.csv --where 'N>1e30' --out f.json

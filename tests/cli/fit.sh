@@ -77,6 +77,7 @@ refuse 2 "is Huber's" --law joint "$@" --objective squared --delta 1e-3 --out x.
 refuse 2 "one of run, cell, seed" --law joint "$@" --bootstrap-unit day --out x.json
 refuse 2 "no parameter 'batch_M'; did you mean" --law joint "$@" --fix batch_M=0 --out x.json
 refuse 2 "is a prefactor" --law joint "$@" --fix lr_c=1 --base chinchilla --out x.json
+refuse 2 "lr_N: found 1e+09, accepted is -4 to 4" --law joint "$@" --fix lr_N=1e9 --out x.json
 refuse 2 "does not hold 'lr_N'" --law steplaw "$@" --release lr_N --out x.json
 refuse 2 "unknown base" --law joint "$@" --base quadratic --out x.json
 refuse 2 "has no parameter 'gama'" --law joint "$@" --base chinchilla --profile gama --out x.json
@@ -90,6 +91,10 @@ refuse 2 "broken.csv:7: column 'final loss': found '1..2'" --law joint broken.cs
 
 # 125M is a number
 printf 'N,D,loss\n1M,1G,3\n' >suffix.csv
+printf 'N,D,loss\n1e6,1e8,3\n1e7,1e8,3\n1e6,1e9,3\n1e7,1e9,3\n1e8,1e9,3\n1e8,1e8,3\n' >equal.csv
+refuse 2 "all have the same loss, 3" --law chinchilla equal.csv --out x.json
+printf 'N,D,loss\n1e300,1e8,3\n' >huge.csv
+refuse 2 "N is 1e+300, accepted is 1e-30 to 1e30" --law chinchilla huge.csv --out x.json
 refuse 2 "has 5 parameters and only 1 runs" --law chinchilla suffix.csv --out x.json
 
 "$FPLAW" fit --regret "$@" --out regret.json >table.md

@@ -40,10 +40,13 @@ says 'rise of the loss' qat:paper N=1e9 D=1e11 group=128
 says '"delta": \{"value": 0\.05' qat:paper N=1e9 D=1e11 block=128 E=2 M=1 --json
 says 'N_eff +6e\+08' capacity:paper N=1e9 D=1e11 eff_N=0.6 eff_D=0.9
 says 'N_opt' chinchilla:refit N=1e9 D=1e11
+says 'asked at N = 9\.586e\+10 and D = 1\.739e\+12' chinchilla:refit flop=1e24
+says 'loss +1\.9666' chinchilla:refit flop=1e24 N=4e10
 says 'loss' average-n:refit N=1e9 N_final=5e8 prune=0.25:0.75 D=1e11
 says 'lr_lo' bowl:steplaw
 says 'lr_at_batch' bowl:steplaw batch_tokens=1e6
 says 'optimal lr' steplaw:paper N=1e9 D=1e11
+refuses 'tells no optimum at a budget' steplaw:paper flop=1e21
 refuses 'group= is missing: qat takes N D group' qat:paper N=1e9 D=1e11
 refuses 'qat takes no x' qat:paper N=1e9 D=1e11 group=128 x=3
 refuses 'unknown name.*did you mean .group' qat:paper N=1e9 D=1e11 gruop=128

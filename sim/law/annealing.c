@@ -10,7 +10,7 @@
  */
 #include <math.h>
 
-#include "law_internal.h"
+#include "problem.h"
 
 enum { L0, A, ALPHA, C, PARAMS };
 

@@ -12,7 +12,7 @@
 #define FPL_LAW_BASE_H
 
 #include "block.h"
-#include "law_internal.h"
+#include "problem.h"
 
 #define FPL_BASE_PARAMS 9 /* at most */
 

@@ -1,7 +1,7 @@
 /* batch.c - what laws of the learning rate against batch share: theta = ln eta_max, ln Bn. */
 #include <math.h>
 
-#include "law_internal.h"
+#include "problem.h"
 
 void fpl_place_batch(const struct fpl_law *law, const struct fpl_question *q, struct fpl_law_at *at) {
     fpl_place_classic(law, q, at);

@@ -8,7 +8,7 @@
 #define FPL_LAW_BLOCK_H
 
 #include "elementary.h"
-#include "law_internal.h"
+#include "problem.h"
 
 enum { FPL_BLOCK = 128, FPL_BLOCK_LANES = FPL_BLOCK / FPL_LANES };
 

@@ -31,7 +31,7 @@
 #include <string.h>
 
 #include "../../formats/random.h"
-#include "law_internal.h"
+#include "fitting.h"
 
 #define MOST_LEVERAGE 0.7 /* beyond it the weights' skew does more harm than the correction good */
 #define CLIPPED 3.0       /* residual scales */

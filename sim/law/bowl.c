@@ -11,7 +11,7 @@
  */
 #include "bowl.h"
 
-#include "law_internal.h"
+#include "problem.h"
 
 double fpl_bowl(const double t[6], double u, double v, double *du, double *dv, double *dt) {
     struct fpl_bowl_slopes to;

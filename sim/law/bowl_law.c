@@ -9,7 +9,7 @@
  */
 #include <math.h>
 
-#include "law_internal.h"
+#include "problem.h"
 
 enum { L_OPT, LR_OPT, BATCH_OPT, K1, R1, S1, K2, R2, S2, PARAMS };
 

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base.h"
+#include "fitting.h"
 
 enum { E, A, ALPHA, B, BETA, GAMMA, EFF_N, EFF_D, PARAMS };
 

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "law_internal.h"
+#include "problem.h"
 
 #define DIVERGED_FACTOR 1.2 /* of rows.c */
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base.h"
+#include "fitting.h"
 
 enum { BASES = 4 };
 

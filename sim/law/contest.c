@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "law_internal.h"
+#include "fitting.h"
 
 const struct fpl_contestant fpl_contestants[] = {
     {"Step Law as published", "steplaw:paper", NULL, NULL, NULL},

@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "law_internal.h"
+#include "problem.h"
 
 #define LAMBDA FPL_ANNEALING_MEMORY
 

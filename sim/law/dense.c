@@ -2,7 +2,7 @@
  * non-negative least squares of at most four.  Row-major, no allocation. */
 #include <math.h>
 
-#include "law_internal.h"
+#include "dense.h"
 
 int fpl_factor(double *a, int n) {
     for (int j = 0; j < n; j++) {

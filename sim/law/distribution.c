@@ -1,7 +1,7 @@
 /* distribution.c - the few probabilities that fits speak of. */
 #include <math.h>
 
-#include "law_internal.h"
+#include "fitting.h"
 
 double fpl_normal_width(double level) {
     double low = 0.0, high = 40.0;

@@ -2,7 +2,7 @@
 #ifndef FPL_LAW_FINDINGS_H
 #define FPL_LAW_FINDINGS_H
 
-#include "law_internal.h"
+#include "fitting.h"
 
 /* Nested models compared: is a parameter needed, are two equal (nested.c). */
 enum fpl_code fpl_find_nested(struct fpl_fit *fit, const struct fpl_objective *objective, const double *theta,

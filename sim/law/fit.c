@@ -17,8 +17,8 @@
 #include <string.h>
 
 #include "findings.h"
+#include "fitting.h"
 #include "identify.h"
-#include "law_internal.h"
 #include "manner.h"
 #include "restart.h"
 

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "law_internal.h"
+#include "fitting.h"
 
 void fpl_fit_free(struct fpl_fit *fit) {
     if (fit == NULL) return;

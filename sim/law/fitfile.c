@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "law_internal.h"
+#include "fitting.h"
 
 static json_t *number(double x) { return isfinite(x) ? json_real(x) : json_null(); }
 

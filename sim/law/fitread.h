@@ -4,7 +4,7 @@
 
 #include <jansson.h>
 
-#include "law_internal.h"
+#include "fitting.h"
 
 /* Findings, held-out cells, bases tried, profiles; after the law and its parameters are known. */
 void fpl_fit_read_told(const json_t *law, struct fpl_fit *fit);

@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "law_internal.h"
+#include "fitting.h"
 
 /* Refit without the rows of weight 0, from theta, which becomes that of the refit. */
 static void refit_without(const struct fpl_objective *full, double *theta, const double *weight) {

@@ -2,7 +2,7 @@
 #ifndef FPL_IDENTIFY_H
 #define FPL_IDENTIFY_H
 
-#include "law_internal.h"
+#include "fitting.h"
 
 /* Sets fit->status to unidentified and fit->message to a plain sentence where the data leave a
  * parameter free; else the message tells of bounds and shape parameters, or is "". */

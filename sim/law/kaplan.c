@@ -17,7 +17,7 @@
  */
 #include <math.h>
 
-#include "law_internal.h"
+#include "fitting.h"
 
 enum { NC, A_N, SC, A_S, B_STAR, A_B, PARAMS };
 

@@ -16,7 +16,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "law_internal.h"
+#include "fitting.h"
 
 enum { A, ALPHA, B, BETA, E, GAMMA_W, N_W, GAMMA_A, N_A, GAMMA_KV, N_KV, PARAMS };
 

@@ -8,7 +8,7 @@
  */
 #include <math.h>
 
-#include "law_internal.h"
+#include "problem.h"
 
 enum { C_T, G_D, G_N, G_P, PARAMS };
 

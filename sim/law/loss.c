@@ -1,6 +1,6 @@
 /* loss.c - a fit's loss, or whatever its law is about, value only: what drawings need thousands of times,
  * where predict.c would evaluate every resample. */
-#include "law_internal.h"
+#include "fitting.h"
 
 #include <math.h>
 #include <string.h>

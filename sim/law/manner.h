@@ -2,7 +2,7 @@
 #ifndef FPL_MANNER_H
 #define FPL_MANNER_H
 
-#include "law_internal.h"
+#include "problem.h"
 
 /* Whether anything of a run is quantized. */
 int fpl_run_is_quantized(const struct fpl_run *run);

@@ -25,7 +25,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "law_internal.h"
+#include "minimise.h"
 #include "objective.h"
 
 #define P FPL_LAW_PARAMS

@@ -12,7 +12,7 @@
 #include <math.h>
 
 #include "falls.h"
-#include "law_internal.h"
+#include "fitting.h"
 
 enum { L0, A, ALPHA, B, BETA, C, GAMMA, PARAMS };
 

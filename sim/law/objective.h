@@ -3,7 +3,7 @@
 #ifndef FPL_LAW_OBJECTIVE_H
 #define FPL_LAW_OBJECTIVE_H
 
-#include "law_internal.h"
+#include "minimise.h"
 
 /* The parameters that are fitted, by their index in theta. */
 struct fpl_layout {

@@ -10,7 +10,7 @@
  */
 #include <math.h>
 
-#include "law_internal.h"
+#include "problem.h"
 
 /* What the links of parameter j add, from parameters of which `value` tells theta. */
 static double shift(const struct fpl_form *form, const double *value, const struct fpl_centre *centre) {

@@ -8,7 +8,7 @@
  */
 #include <math.h>
 
-#include "law_internal.h"
+#include "problem.h"
 
 double fpl_penalty(const double t[3], double alpha, double beta, const struct fpl_law_at *at) {
     if (!at->quantized) return 0.0;

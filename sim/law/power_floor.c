@@ -9,7 +9,7 @@
  */
 #include <math.h>
 
-#include "law_internal.h"
+#include "fitting.h"
 
 enum { L_INF, X0, EXPONENT, PARAMS };
 

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "law_internal.h"
+#include "fitting.h"
 
 /* ---- a decision with its interval ----------------------------------------------------------- */
 

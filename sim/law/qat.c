@@ -9,7 +9,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "law_internal.h"
+#include "problem.h"
 
 enum { K, G_N, G_D, G_G, PARAMS };
 

@@ -5,7 +5,7 @@
  */
 #include <string.h>
 
-#include "law_internal.h"
+#include "problem.h"
 
 const struct fpl_law *const fpl_laws[] = {&fpl_law_chinchilla,      &fpl_law_chinchilla_nd,
                                           &fpl_law_capacity,        &fpl_law_farseer,

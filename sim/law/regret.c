@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "../../formats/random.h"
-#include "law_internal.h"
+#include "fitting.h"
 
 enum { TERMS = 15 };
 #define NEAR 0.03

@@ -2,7 +2,7 @@
 #ifndef FPL_RESTART_H
 #define FPL_RESTART_H
 
-#include "law_internal.h"
+#include "fitting.h"
 
 /* The minimum from theta; of absolute residuals by smaller and smaller deltas, down to the objective's. */
 void fpl_descend(const struct fpl_objective *objective, enum fpl_objective_kind kind, double *theta,

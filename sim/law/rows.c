@@ -26,8 +26,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "law_internal.h"
 #include "manner.h"
+#include "problem.h"
 
 #define DIVERGED_FACTOR 1.2
 

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "law_internal.h"
+#include "problem.h"
 
 #define POINTS_MOST 256
 

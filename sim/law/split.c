@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "law_internal.h"
+#include "fitting.h"
 
 /* A fitted penalty of both exponent and mantissa; a law's part holds one of them. */
 static int has_penalty(const struct fpl_fit *fit) {

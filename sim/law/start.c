@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "law_internal.h"
+#include "problem.h"
 
 #define ROW_LIMIT 2000 /* of longer tables every k-th row is used: it is only a start */
 

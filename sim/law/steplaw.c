@@ -13,7 +13,7 @@
  */
 #include <math.h>
 
-#include "law_internal.h"
+#include "problem.h"
 
 enum { LR_C, LR_N, LR_D, BATCH_C, BATCH_N, BATCH_D, PARAMS };
 

@@ -11,7 +11,7 @@
  */
 #include <math.h>
 
-#include "law_internal.h"
+#include "problem.h"
 
 enum { LR_MAX = FPL_BATCH_LR_MAX, B_N = FPL_BATCH_NOISE, PARAMS };
 

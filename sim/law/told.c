@@ -10,7 +10,7 @@
  */
 #include <math.h>
 
-#include "law_internal.h"
+#include "fitting.h"
 
 #define NEGLIGIBLE_LOSS 0.0025 /* relative */
 #define WIDEST 11.0            /* e-folds from the optimum that are searched */

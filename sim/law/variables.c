@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "../../formats/recipe.h"
-#include "law_internal.h"
+#include "problem.h"
 
 #define COUNT_MOST 1e30
 

@@ -13,7 +13,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "law_internal.h"
+#include "fitting.h"
 
 #define LR_SEARCH 6.0 /* e-folds to either side of the optimum */
 #define LR_STEPS 60

@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "law_internal.h"
+#include "problem.h"
 
 #define PRIOR_FREEDOM 4.0
 

@@ -18,7 +18,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "../../sim/law/law_internal.h"
+#include "../../sim/law/fitting.h"
 
 enum { REPEATS = 5 };
 

@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "../../formats/random.h"
-#include "../../sim/law/law_internal.h"
+#include "../../sim/law/fitting.h"
 
 #define OCTAVE 0.69314718055994531
 #define NONE ((double)NAN)

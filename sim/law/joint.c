@@ -25,12 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../formats/clones.h"
-#include "base.h"
-#include "bowl.h"
-
-/* Offsets from gamma. */
-enum { GAMMA, DELTA, NU, LR_C, LR_N, LR_D, BATCH_C, BATCH_N, BATCH_D, K1, R1, S1, K2, R2, S2, SHIFT, TAIL };
+#include "joint.h"
 
 #define ROW_E                                                                                                \
     { "E", "nats", 0.0, 20.0, 1.0, 0.0, 0.0, 0, "loss of infinite model and data" }
@@ -94,16 +89,8 @@ static const struct fpl_law_param farseer_params[] = {
 
 /* ---- where things are in theta ------------------------------------------------------------------- */
 
-static int alpha_at(const struct fpl_law *law) {
-    return law->base->alpha_at >= 0 ? law->base->alpha_at : law->base->params;
-}
-
-static int beta_at(const struct fpl_law *law) {
-    return law->base->beta_at >= 0 ? law->base->beta_at : law->base->params + 1;
-}
-
 static double penalty_of(const struct fpl_law *law, const double *t, const struct fpl_law_at *at) {
-    return fpl_penalty(t + law->penalty_at, t[alpha_at(law)], t[beta_at(law)], at);
+    return fpl_penalty(t + law->penalty_at, t[joint_alpha(law)], t[joint_beta(law)], at);
 }
 
 static double lr_of(const double *tail, const struct fpl_law_at *at) {
@@ -119,7 +106,7 @@ static void publish(const struct fpl_law *law, const double *t, const struct fpl
     double *out = p + law->penalty_at;
     for (int j = 0; j < law->params; j++) p[j] = t[j];
     law->base->publish(t, c, p);
-    out[GAMMA] = fpl_gamma_publish(tail, t[alpha_at(law)], t[beta_at(law)], c);
+    out[GAMMA] = fpl_gamma_publish(tail, t[joint_alpha(law)], t[joint_beta(law)], c);
     out[LR_C] = exp(tail[LR_C] - tail[LR_N] * c->n - tail[LR_D] * c->d);
     out[BATCH_C] = exp(tail[BATCH_C] - tail[BATCH_N] * c->n - tail[BATCH_D] * c->d);
     out[K1] = exp(tail[K1]);
@@ -131,9 +118,9 @@ static void internal(const struct fpl_law *law, const double *p, const struct fp
     double *tail = t + law->penalty_at;
     for (int j = 0; j < law->params; j++) t[j] = p[j];
     law->base->internal(p, c, t);
-    tail[GAMMA] = in[GAMMA] > 0.0
-                      ? fpl_gamma_internal(in[GAMMA], in[DELTA], in[NU], t[alpha_at(law)], t[beta_at(law)], c)
-                      : 0.0;
+    tail[GAMMA] = in[GAMMA] > 0.0 ? fpl_gamma_internal(in[GAMMA], in[DELTA], in[NU], t[joint_alpha(law)],
+                                                       t[joint_beta(law)], c)
+                                  : 0.0;
     tail[LR_C] = log(in[LR_C]) + in[LR_N] * c->n + in[LR_D] * c->d;
     tail[BATCH_C] = log(in[BATCH_C]) + in[BATCH_N] * c->n + in[BATCH_D] * c->d;
     tail[K1] = log(in[K1]);
@@ -147,8 +134,8 @@ static void add_penalty_gradient(const struct fpl_law *law, double penalty, cons
                                  double f, double *grad) {
     const double p = penalty * f;
     double *tail = grad + law->penalty_at;
-    grad[alpha_at(law)] -= p * at->n;
-    grad[beta_at(law)] += p * at->d;
+    grad[joint_alpha(law)] -= p * at->n;
+    grad[joint_beta(law)] += p * at->d;
     tail[GAMMA] -= p;
     tail[DELTA] -= p * at->e;
     tail[NU] -= p * at->m;
@@ -187,94 +174,6 @@ static double log_batch(const struct fpl_law *law, const double *t, const struct
     return batch_of(t + law->penalty_at, at);
 }
 
-/* The penalty of every row in nats; 0 where nothing is quantized. */
-static FPL_CLONES void penalties(const struct fpl_block *at, const double t[3], double alpha, double beta,
-                                 lanes *out) {
-    const double t0 = t[0], t1 = t[1], t2 = t[2];
-    for (int k = 0; k < at->count; k++)
-        out[k] = at->g[k] * exp_of(beta * at->d[k] - alpha * at->n[k] - t0 - t1 * at->e[k] - t2 * at->m[k]);
-}
-
-/* From the base in out->value and the penalty to ln(base + penalty) + bowl, with the gradient of the tail but
- * for the penalty's; by: 1/(base + penalty); du: slope of the bowl in ln lr. */
-static FPL_CLONES void add_bowl(const struct fpl_block *at, const double *tail, const lanes *penalty,
-                                const struct fpl_values *out, lanes *grad, lanes *by, lanes *du) {
-    const double k1 = exp(tail[K1]), k2 = exp(tail[K2]), shift = tail[SHIFT], lr_c = tail[LR_C],
-                 lr_n = tail[LR_N], lr_d = tail[LR_D], batch_c = tail[BATCH_C], batch_n = tail[BATCH_N],
-                 batch_d = tail[BATCH_D];
-    const double bowl[6] = {tail[K1], tail[R1], tail[S1], tail[K2], tail[R2], tail[S2]};
-    const lanes none = all_of(0.0);
-    const int s = out->stride;
-    for (int k = 0; k < at->count; k++) {
-        const lanes n = at->n[k], d = at->d[k], base = out->value[k] + penalty[k];
-        const lane_mask has_x = at->x[k] == at->x[k], has_y = at->y[k] == at->y[k]; /* NaN: its optimum */
-        const lanes u = lanes_if(has_x, at->x[k] - (lr_c + lr_n * n + lr_d * d) + shift * penalty[k], none),
-                    v = lanes_if(has_y, at->y[k] - (batch_c + batch_n * n + batch_d * d), none);
-        struct fpl_bowl_slopes to;
-        out->value[k] = log_of(base) + bowl_of(bowl, k1, k2, u, v, &to);
-        by[k] = 1.0 / base;
-        du[k] = lanes_if(has_x, to.du, none);
-        const lanes dv = lanes_if(has_y, to.dv, none);
-        grad[LR_C * s + k] = -du[k];
-        grad[LR_N * s + k] = -du[k] * n;
-        grad[LR_D * s + k] = -du[k] * d;
-        grad[BATCH_C * s + k] = -dv;
-        grad[BATCH_N * s + k] = -dv * n;
-        grad[BATCH_D * s + k] = -dv * d;
-        grad[K1 * s + k] = to.dt[0];
-        grad[R1 * s + k] = to.dt[1];
-        grad[S1 * s + k] = to.dt[2];
-        grad[K2 * s + k] = to.dt[3];
-        grad[R2 * s + k] = to.dt[4];
-        grad[S2 * s + k] = to.dt[5];
-    }
-}
-
-static FPL_CLONES void scale_columns(int count, int params, const lanes *by, const struct fpl_values *out) {
-    for (int j = 0; j < params; j++)
-        for (int k = 0; k < count; k++) out->grad[j * out->stride + k] *= by[k];
-}
-
-/* The penalty's own gradient and what it adds to those of the exponents. */
-static FPL_CLONES void add_penalty(const struct fpl_block *at, double shift, const lanes *penalty,
-                                   const lanes *by, const lanes *du, lanes *by_alpha, lanes *by_beta,
-                                   lanes *grad, int s) {
-    for (int k = 0; k < at->count; k++) {
-        const lanes p = penalty[k] * (by[k] + du[k] * shift);
-        by_alpha[k] -= p * at->n[k];
-        by_beta[k] += p * at->d[k];
-        grad[GAMMA * s + k] = -p;
-        grad[DELTA * s + k] = -p * at->e[k];
-        grad[NU * s + k] = -p * at->m[k];
-        grad[SHIFT * s + k] = du[k] * penalty[k];
-    }
-}
-
-static void clear_column(lanes *column, int count) { memset(column, 0, (size_t)count * sizeof *column); }
-
-static void rows(const struct fpl_law *law, const double *t, const struct fpl_block *at,
-                 const struct fpl_values *out) {
-    const double *tail = t + law->penalty_at;
-    const int alpha = alpha_at(law), beta = beta_at(law), s = out->stride;
-    lanes *grad = out->grad + law->penalty_at * s;
-    lanes penalty[FPL_BLOCK_LANES], by[FPL_BLOCK_LANES], du[FPL_BLOCK_LANES], by_d[FPL_BLOCK_LANES];
-    law->base->rows(t, at, out, by_d);
-    for (int j = law->base->params; j < law->penalty_at; j++) /* exponents of the penalty alone */
-        clear_column(out->grad + j * s, at->count);
-    if (at->quantized)
-        penalties(at, tail, t[alpha], t[beta], penalty);
-    else
-        clear_column(penalty, at->count);
-    add_bowl(at, tail, penalty, out, grad, by, du);
-    scale_columns(at->count, law->base->params, by, out);
-    if (at->quantized) {
-        add_penalty(at, tail[SHIFT], penalty, by, du, out->grad + alpha * s, out->grad + beta * s, grad, s);
-    } else {
-        const int silent[] = {GAMMA, DELTA, NU, SHIFT};
-        for (int j = 0; j < 4; j++) clear_column(grad + silent[j] * s, at->count);
-    }
-}
-
 /* ---- critical data size -------------------------------------------------------------------------- */
 
 /* ln of the base's fall over the penalty's rise per unit of ln D: falls with D, 0 at D_crit. */
@@ -282,7 +181,7 @@ static double balance(const struct fpl_law *law, const double *t, struct fpl_law
     double grad[FPL_BASE_PARAMS], by_d;
     at.d = d;
     fpl_base_one(law->base, t, &at, grad, &by_d);
-    return log(-by_d) - log(t[beta_at(law)] * penalty_of(law, t, &at));
+    return log(-by_d) - log(t[joint_beta(law)] * penalty_of(law, t, &at));
 }
 
 /* The balance is decreasing and nearly a line, so bisection brackets and a secant would do; the
@@ -352,8 +251,8 @@ static int start(const struct fpl_problem *problem, double (*theta)[FPL_LAW_PARA
         for (int r = 0; r < 4; r++)
             for (int s = 0; s < 4 && count < room; s++) {
                 double *t = theta[count++], *tail = t + law->penalty_at;
-                t[alpha_at(law)] = best[i].alpha;
-                t[beta_at(law)] = best[i].beta;
+                t[joint_alpha(law)] = best[i].alpha;
+                t[joint_beta(law)] = best[i].beta;
                 law->base->start(&best[i], &problem->centre, t);
                 for (int j = 0; j < 3; j++) tail[GAMMA + j] = best[i].penalty[j];
                 for (int j = 0; j < 6; j++) tail[LR_C + j] = p[j];
@@ -371,8 +270,8 @@ static int start(const struct fpl_problem *problem, double (*theta)[FPL_LAW_PARA
 #define BOWL " + penalty) + bowl(ln lr/lr*, ln batch/batch*), ln lr* falls by lr_shift penalty"
 #define SHARED_FIELDS                                                                                        \
     .name = "joint", .use = FPL_NEED_LR | FPL_TAKE_FORMAT | FPL_ONLY_NEAR_BEST, .publish = publish,          \
-    .internal = internal, .log_loss = fpl_law_one, .rows = rows, .log_lr = log_lr, .log_batch = log_batch,   \
-    .log_dcrit = log_dcrit, .start = start, .takes = fpl_takes_joint, .cell_keys = 2
+    .internal = internal, .log_loss = fpl_law_one, .rows = fpl_joint_rows, .log_lr = log_lr,                 \
+    .log_batch = log_batch, .log_dcrit = log_dcrit, .start = start, .takes = fpl_takes_joint, .cell_keys = 2
 
 const struct fpl_law fpl_law_joint_chinchilla = {
     SHARED_FIELDS,

@@ -1,4 +1,4 @@
-/* objective.h - value, gradient and curvature of the objective (law_internal.h) at one theta: what the
+/* objective.h - value, gradient and curvature of the objective (minimise.h) at one theta: what the
  * minimisers of minimise.c step by. */
 #ifndef FPL_LAW_OBJECTIVE_H
 #define FPL_LAW_OBJECTIVE_H

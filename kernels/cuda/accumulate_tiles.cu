@@ -1,17 +1,16 @@
 /* accumulate_tiles.cu - emulated sums by tiles (accumulate_tile.h), and element by element where a sum has no
  * way of its own or a tile met what its way does not take.
  *
- * Instructions of the inner loop for each product, its loads and its share of the loop included, and
- * registers of a thread: sm_90a, nvcc 13.0, counted in `cuobjdump -sass`; no kernel with tiles spills.  Two
- * of `F`'s steps alone are float multiply-adds, so a product of float32 on the same cores is bound to be 4 to
- * 12 times as fast.
+ * Instructions of the inner loop for each product, its loads and its share of the loop included, and in
+ * brackets the registers of a thread: sm_90a, nvcc 13.0, counted in `cuobjdump -sass`; nothing spills.  They
+ * are counts, not times: no device has run them yet.
  *
  *   CHAIN 1.3 (80)       BITS 8.6 (72)        DOWN 11.8 (72)                 ALIGN_FLOAT 2.1 + 5.6 (80)
  *   TRUNCATED 2.3 (72)   CLAMPED 11.6 (72)    RANDOM_BITS 21 to 22 (93)      ALIGN_DOUBLE 2.3 + 6.8 (124)
  *                        WATCHED 11.3 (72)    RANDOM_DOUBLE 32 to 34 (108)
  *
- * ALIGN: the search for the largest exponent, and the sums, of which three are instructions in double.  Where
- * rounding is stochastic, five of them draw the random bits.
+ * ALIGN: the search for the largest exponent, and the sums, of which three are instructions in double.  Of
+ * RANDOM_BITS's, seven are the step; the others draw random bits, a block of Philox for eight products.
  */
 #include "accumulate.h"
 #include "accumulate_tile.h"

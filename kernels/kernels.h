@@ -226,6 +226,9 @@ struct fpl_kernels {
     void (*release)(struct fpl_device *dev, void *p);
     void (*upload)(struct fpl_device *dev, void *to, const void *from_host, size_t bytes);
     void (*download)(struct fpl_device *dev, void *to_host, const void *from, size_t bytes);
+    /* As download, but to_host need not hold the bytes before the next download() or check(), so that a
+     * step waits once.  Optional: NULL where download() costs no wait. */
+    void (*fetch)(struct fpl_device *dev, void *to_host, const void *from, size_t bytes);
     void (*zero)(struct fpl_device *dev, void *p, size_t bytes);
 
     /* out[R, n, C] = table[R, V, C] rows chosen by tokens[R, n], each in [0, V) */

@@ -123,10 +123,9 @@ static const float *elements_of(struct fpl_device *dev, const struct fpl_cuda_so
     if (p->history > 0 && s->q->delay != NULL && s->q->observe) fpl_cuda_observe_values(dev, &view, s->q, x);
     const struct fpl_cuda_operand *operand = fpl_cuda_operands(dev, 1, s->q);
     if (operand == NULL || b->scales == NULL) return NULL;
-    const struct fpl_cuda_at at = {s->q->at.step, s->q->at.stream, s->q->at.element};
-    FPL_LAUNCH(make_elements, dim3(fpl_cuda_blocks(view.rows * view.cols, 256), 1), dim3(256), 0, dev->stream,
+    const struct fpl_cuda_at at = fpl_cuda_at_of(1, s->q);
+    FPL_LAUNCH(make_elements, dim3(fpl_cuda_blocks(view.rows * view.cols, 256), 1), dim3(256), 0, dev,
                b->groups, view, operand, at, b->scales, x, out, s->nonfinite);
-    fpl_cuda_launched(dev, "make_elements");
     return out;
 }
 

@@ -211,9 +211,7 @@ static dim3 grid_of(const struct fpl_sum_job *job, int64_t tall, int64_t wide) {
 
 static void launch_again(struct fpl_device *dev, const struct fpl_sum_job *job, int tall, int wide,
                          const int32_t *again) {
-    FPL_LAUNCH(sum_again, grid_of(job, tall, wide), dim3(FPL_SUM_THREADS), 0, dev->stream, *job, tall, wide,
-               again);
-    fpl_cuda_launched(dev, "sum_again");
+    FPL_LAUNCH(sum_again, grid_of(job, tall, wide), dim3(FPL_SUM_THREADS), 0, dev, *job, tall, wide, again);
 }
 
 template <int WAY, int FORWARD> static void launch(struct fpl_device *dev, const struct fpl_sum_job *job) {
@@ -223,8 +221,7 @@ template <int WAY, int FORWARD> static void launch(struct fpl_device *dev, const
     int32_t *again =
         (int32_t *)fpl_cuda_scratch(dev, FPL_CUDA_SCRATCH_SUMS, (size_t)grid.x * grid.y * sizeof(int32_t));
     if (again == NULL) return;
-    FPL_LAUNCH(sum_tiles_way, grid, dim3(FPL_SUM_THREADS), 0, dev->stream, *job, again);
-    fpl_cuda_launched(dev, "sum_tiles");
+    FPL_LAUNCH(sum_tiles_way, grid, dim3(FPL_SUM_THREADS), 0, dev, *job, again);
     launch_again(dev, job, T::TALL, T::WIDE, again);
 }
 

@@ -19,6 +19,7 @@
 #include "operations.h"
 #include "product.h"
 #include "scalar_math.h"
+#include "work.h"
 
 #include <stdlib.h>
 
@@ -217,9 +218,8 @@ static struct place head_operand(const struct call *c, int slot, int along_lines
         (float *)fpl_cuda_scratch(c->dev, scratch, (size_t)(s->heads * s->T * s->D) * sizeof(float));
     const struct place p = {copy, {s->D, 1, s->H * s->T * s->D, s->T * s->D}};
     if (copy == NULL) return p;
-    FPL_LAUNCH(gather_heads, dim3((unsigned)s->T, (unsigned)s->heads), dim3(64), 0, c->dev->stream, s->T,
-               s->H, s->D, row, x, copy);
-    fpl_cuda_launched(c->dev, "gather_heads");
+    FPL_LAUNCH(gather_heads, dim3((unsigned)s->T, (unsigned)s->heads), dim3(64), 0, c->dev, s->T, s->H, s->D,
+               row, x, copy);
     quantize_heads(c, slot, s->T, s->D, along_lines, copy);
     return p;
 }
@@ -231,8 +231,7 @@ static struct place square_operand(const struct call *c, int slot, int along_lin
     if (!slot_is_used(c, slot)) return squares(s, x);
     float *copy = (float *)fpl_cuda_scratch(c->dev, FPL_CUDA_SCRATCH_OUT, bytes);
     if (copy == NULL) return squares(s, x);
-    (void)fpl_cuda_ok(c->dev, cudaMemcpyAsync(copy, x, bytes, cudaMemcpyDeviceToDevice, c->dev->stream),
-                      "copying P");
+    fpl_cuda_copy_later(c->dev, copy, x, bytes, cudaMemcpyDeviceToDevice, "copying P");
     quantize_heads(c, slot, s->T, s->T, along_lines, copy);
     return squares(s, copy);
 }
@@ -282,9 +281,8 @@ static void batched_forward(const struct call *c, const float *qkv, float *probs
     const struct place q = head_operand(c, FPL_ATTN_S_Q, 0, qkv, row, FPL_CUDA_SCRATCH_A);
     scores(c, q, k, probs);
     if (fpl_cuda_failed(c->dev)) return;
-    FPL_LAUNCH(softmax_rows, dim3(fpl_cuda_blocks(rows, ROWS)), dim3(ROWS * LANES), 0, c->dev->stream, s->T,
-               rows, s->scale, probs);
-    fpl_cuda_launched(c->dev, "softmax_rows");
+    FPL_LAUNCH(softmax_rows, dim3(fpl_cuda_blocks(rows, ROWS)), dim3(ROWS * LANES), 0, c->dev, s->T, rows,
+               s->scale, probs);
     const struct place v = head_operand(c, FPL_ATTN_OUT_V, 1, qkv + 2 * s->C, row, FPL_CUDA_SCRATCH_B);
     weighted(c, square_operand(c, FPL_ATTN_OUT_P, 0, probs), 0, v, out, s->C);
 }
@@ -298,9 +296,8 @@ static void batched_backward(const struct call *c, const float *cosines, const f
     const struct place d = head_operand(c, FPL_ATTN_DP_DOUT, 0, dout, s->C, FPL_CUDA_SCRATCH_A);
     scores(c, d, head_operand(c, FPL_ATTN_DP_V, 0, qkv + 2 * s->C, row, FPL_CUDA_SCRATCH_B), dS);
     if (fpl_cuda_failed(c->dev)) return;
-    FPL_LAUNCH(softmax_backward_rows, dim3(fpl_cuda_blocks(rows, ROWS)), dim3(ROWS * LANES), 0,
-               c->dev->stream, T, rows, probs, dS);
-    fpl_cuda_launched(c->dev, "softmax_backward_rows");
+    FPL_LAUNCH(softmax_backward_rows, dim3(fpl_cuda_blocks(rows, ROWS)), dim3(ROWS * LANES), 0, c->dev, T,
+               rows, probs, dS);
     const struct place dv = head_operand(c, FPL_ATTN_DV_DOUT, 1, dout, s->C, FPL_CUDA_SCRATCH_A);
     weighted(c, square_operand(c, FPL_ATTN_DV_P, 1, probs), 1, dv, dqkv + 2 * s->C, row);
     const struct place q = head_operand(c, FPL_ATTN_DK_Q, 1, qkv, row, FPL_CUDA_SCRATCH_A);
@@ -308,9 +305,8 @@ static void batched_backward(const struct call *c, const float *cosines, const f
     const struct place k = head_operand(c, FPL_ATTN_DQ_K, 1, qkv + s->C, row, FPL_CUDA_SCRATCH_A);
     weighted(c, square_operand(c, FPL_ATTN_DQ_DS, 0, dS), 0, k, dqkv, row);
     if (fpl_cuda_failed(c->dev)) return;
-    FPL_LAUNCH(rotate_back_positions, dim3((unsigned)(s->sequences * T)), dim3(HEAD_THREADS), 0,
-               c->dev->stream, T, s->C, s->D, s->scale, cosines, sines, dqkv);
-    fpl_cuda_launched(c->dev, "rotate_back_positions");
+    FPL_LAUNCH(rotate_back_positions, dim3((unsigned)(s->sequences * T)), dim3(HEAD_THREADS), 0, c->dev, T,
+               s->C, s->D, s->scale, cosines, sines, dqkv);
 }
 
 static int replica_fuses(const struct shape *s, const struct fpl_attention *quantized, int r) {
@@ -347,9 +343,8 @@ void fpl_cuda_attention_forward(struct fpl_device *dev, int R, int64_t B, int64_
                                 const struct fpl_attention *quantized) {
     const struct shape s = shape_of(R, B, T, H, D, quantized != NULL);
     if (fpl_cuda_failed(dev) || s.heads * T == 0) return;
-    FPL_LAUNCH(rotate_positions, dim3((unsigned)(s.sequences * T)), dim3(HEAD_THREADS), 0, dev->stream, T,
-               s.C, D, cosines, sines, qkv);
-    fpl_cuda_launched(dev, "rotate_positions");
+    FPL_LAUNCH(rotate_positions, dim3((unsigned)(s.sequences * T)), dim3(HEAD_THREADS), 0, dev, T, s.C, D,
+               cosines, sines, qkv);
     for (int r = 0, fused; r < R;) {
         const struct call c = next_part(dev, &s, quantized, r, &fused);
         const int64_t at = r * B * T * s.C;

@@ -374,8 +374,7 @@ static void forward(struct fpl_device *dev, const struct fpl_cuda_heads *a, cons
                     float *out) {
     const size_t shared = shared_bytes(a, 2, 1);
     if (!fpl_cuda_shared(dev, fused_forward<V>, shared, "fused_forward")) return;
-    FPL_LAUNCH(fused_forward<V>, dim3(blocks_of(a)), dim3(THREADS), shared, dev->stream, *a, qkv, kept, out);
-    fpl_cuda_launched(dev, "fused_forward");
+    FPL_LAUNCH(fused_forward<V>, dim3(blocks_of(a)), dim3(THREADS), shared, dev, *a, qkv, kept, out);
 }
 
 template <int V>
@@ -385,12 +384,10 @@ static void backward(struct fpl_device *dev, const struct fpl_cuda_heads *a, con
     if (!fpl_cuda_shared(dev, fused_gradient_of_queries<V>, of_queries, "fused_gradient_of_queries") ||
         !fpl_cuda_shared(dev, fused_gradients_of_keys<V>, of_keys, "fused_gradients_of_keys"))
         return;
-    FPL_LAUNCH(fused_gradient_of_queries<V>, dim3(blocks_of(a)), dim3(THREADS), of_queries, dev->stream, *a,
-               qkv, kept, out, dout, delta, dqkv);
-    fpl_cuda_launched(dev, "fused_gradient_of_queries");
-    FPL_LAUNCH(fused_gradients_of_keys<V>, dim3(blocks_of(a)), dim3(THREADS), of_keys, dev->stream, *a, qkv,
-               kept, delta, dout, dqkv);
-    fpl_cuda_launched(dev, "fused_gradients_of_keys");
+    FPL_LAUNCH(fused_gradient_of_queries<V>, dim3(blocks_of(a)), dim3(THREADS), of_queries, dev, *a, qkv,
+               kept, out, dout, delta, dqkv);
+    FPL_LAUNCH(fused_gradients_of_keys<V>, dim3(blocks_of(a)), dim3(THREADS), of_keys, dev, *a, qkv, kept,
+               delta, dout, dqkv);
 }
 
 void fpl_cuda_fused_forward(struct fpl_device *dev, const struct fpl_cuda_heads *heads, const float *qkv,

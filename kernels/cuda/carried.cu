@@ -23,9 +23,8 @@ __global__ void tensor_factors(int R, const struct fpl_cuda_operand *operands, c
 void fpl_cuda_tensor_factors(struct fpl_device *dev, int R, const struct fpl_cuda_operand *operands,
                              const unsigned *tensor, float *factor) {
     if (fpl_cuda_failed(dev)) return;
-    FPL_LAUNCH(tensor_factors, dim3(fpl_cuda_blocks(R, THREADS)), dim3(THREADS), 0, dev->stream, R, operands,
-               tensor, factor);
-    fpl_cuda_launched(dev, "tensor_factors");
+    FPL_LAUNCH(tensor_factors, dim3(fpl_cuda_blocks(R, THREADS)), dim3(THREADS), 0, dev, R, operands, tensor,
+               factor);
 }
 
 __global__ void row_factors(int64_t count, const struct fpl_group_scale *scales, float *factor) {
@@ -38,9 +37,8 @@ void fpl_cuda_row_factors(struct fpl_device *dev, int R, const struct fpl_cuda_v
     const struct fpl_group_scale *scales =
         fpl_cuda_group_scales(dev, FPL_CUDA_SCRATCH_SCALES, R, view, q, x, NULL);
     if (scales == NULL || fpl_cuda_failed(dev)) return;
-    FPL_LAUNCH(row_factors, dim3(fpl_cuda_blocks(R * view->rows, THREADS)), dim3(THREADS), 0, dev->stream,
+    FPL_LAUNCH(row_factors, dim3(fpl_cuda_blocks(R * view->rows, THREADS)), dim3(THREADS), 0, dev,
                R * view->rows, scales, factor);
-    fpl_cuda_launched(dev, "row_factors");
 }
 
 /* ---- the finished sums ----------------------------------------------------------------------------------
@@ -139,14 +137,12 @@ static const float *in_float(struct fpl_device *dev, const struct fpl_gemm *g,
             if (memcmp(&groups, &other, sizeof groups) != 0) break;
         }
         const struct fpl_cuda_operand *operands = fpl_cuda_operands(dev, end - first, s->q + first);
-        const struct fpl_cuda_at at = {s->q[first].at.step, s->q[first].at.stream, s->q[first].at.element};
+        const struct fpl_cuda_at at = fpl_cuda_at_of(end - first, s->q + first);
         if (operands == NULL) return NULL;
-        FPL_LAUNCH(quantize_flagged,
-                   dim3((unsigned)fpl_cuda_smaller(groups.count, 1024), (unsigned)(end - first)),
-                   dim3(THREADS), 0, dev->stream, groups, view, operands, at,
-                   misfit_a != NULL ? misfit_a + first : NULL, misfit_b != NULL ? misfit_b + first : NULL,
-                   x + first * view.replica, out + first * view.replica);
-        fpl_cuda_launched(dev, "quantize_flagged");
+        FPL_LAUNCH(
+            quantize_flagged, dim3((unsigned)fpl_cuda_smaller(groups.count, 1024), (unsigned)(end - first)),
+            dim3(THREADS), 0, dev, groups, view, operands, at, misfit_a != NULL ? misfit_a + first : NULL,
+            misfit_b != NULL ? misfit_b + first : NULL, x + first * view.replica, out + first * view.replica);
     }
     return out;
 }
@@ -179,8 +175,7 @@ static void finish(struct fpl_device *dev, const struct fpl_gemm *g, const struc
     if (fpl_cuda_failed(dev)) return;
     FPL_LAUNCH(finish_products,
                dim3((unsigned)fpl_cuda_smaller((p->M * p->N + 255) / 256, 4096), (unsigned)g->R), dim3(256),
-               0, dev->stream, f);
-    fpl_cuda_launched(dev, "finish_products");
+               0, dev, f);
 }
 
 void fpl_cuda_multiply_carried(struct fpl_device *dev, const struct fpl_gemm *g, struct fpl_cuda_product *p,

@@ -59,9 +59,7 @@ static void mask_one(struct fpl_device *dev, int64_t rows, int64_t cols, const s
     m.rows = rows;
     m.cols = cols;
     m.n = q->hadamard;
-    m.at.step = q->at.step;
-    m.at.stream = q->at.stream;
-    m.at.element = q->at.element;
+    m.at = fpl_cuda_at_of(1, q);
     m.x = x;
     m.gradient = gradient;
     if (m.n != 0) {
@@ -76,8 +74,7 @@ static void mask_one(struct fpl_device *dev, int64_t rows, int64_t cols, const s
     m.operand = fpl_cuda_operands(dev, 1, q);
     if (m.scales == NULL || m.operand == NULL || fpl_cuda_failed(dev)) return;
     const int64_t whole = m.n != 0 ? cols / m.n : 0, pieces = whole + cols - whole * m.n;
-    FPL_LAUNCH(mask_pieces, dim3(fpl_cuda_blocks(rows * pieces, 128)), dim3(128), 0, dev->stream, m, pieces);
-    fpl_cuda_launched(dev, "mask_pieces");
+    FPL_LAUNCH(mask_pieces, dim3(fpl_cuda_blocks(rows * pieces, 128)), dim3(128), 0, dev, m, pieces);
 }
 
 void fpl_cuda_clip_mask(struct fpl_device *dev, int R, int64_t rows, int64_t cols,

@@ -42,7 +42,6 @@ void fpl_cuda_cross_entropy(struct fpl_device *dev, int R, int64_t n, int64_t V,
     if (fpl_cuda_failed(dev)) return;
     const int64_t whole = (V + FPL_WARP - 1) / FPL_WARP * FPL_WARP;
     const unsigned threads = (unsigned)(whole < MOST_THREADS ? whole : MOST_THREADS);
-    FPL_LAUNCH(cross_entropy_rows, dim3((unsigned)n, (unsigned)R), dim3(threads), 0, dev->stream, V, logits,
-               targets, scale, loss, dlogits);
-    fpl_cuda_launched(dev, "cross_entropy_rows");
+    FPL_LAUNCH(cross_entropy_rows, dim3((unsigned)n, (unsigned)R), dim3(threads), 0, dev, V, logits, targets,
+               scale, loss, dlogits);
 }

@@ -9,6 +9,8 @@
  */
 #include "cublaslt.h"
 
+#include "work.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -243,21 +245,31 @@ static int set_matrices(struct fpl_device *dev, const struct plan *p, int32_t co
     return 1;
 }
 
+int fpl_cuda_lt_issue(struct fpl_device *dev, const struct fpl_cuda_lt_call *call) {
+    const struct fpl_cuda_lt *lt = dev->lt;
+    const struct plan *p = &lt->plan[call->plan];
+    const float one = 1.0f, old = call->accumulate ? 1.0f : 0.0f;
+    return set_matrices(dev, p, call->matrices) &&
+           ok(dev,
+              lt->call->matmul(lt->handle, p->desc, &one, call->b, p->first, call->a, p->second, &old,
+                               call->c, p->result, call->c, p->result, &p->algorithm, lt->workspace,
+                               WORKSPACE, dev->stream),
+              "a product by cuBLASLt");
+}
+
 void fpl_cuda_lt_multiply(struct fpl_device *dev, const struct fpl_cuda_product *p) {
     if (fpl_cuda_failed(dev)) return;
     const struct plan *plan = plan_of(dev, p);
-    const float one = 1.0f, old = p->accumulate ? 1.0f : 0.0f;
     const size_t bytes = fpl_cuda_carrier_bytes(p->carrier);
     for (int64_t z = 0; plan != NULL && z < p->batch; z += MOST_MATRICES) {
-        const char *a = (const char *)p->a + (size_t)(z * p->a_at.outer) * bytes,
-                   *b = (const char *)p->b + (size_t)(z * p->b_at.outer) * bytes;
-        float *c = p->c + z * p->c_at.outer;
-        if (!set_matrices(dev, plan, (int32_t)fpl_cuda_smaller(MOST_MATRICES, p->batch - z))) return;
-        (void)ok(dev,
-                 dev->lt->call->matmul(dev->lt->handle, plan->desc, &one, b, plan->first, a, plan->second,
-                                       &old, c, plan->result, c, plan->result, &plan->algorithm,
-                                       dev->lt->workspace, WORKSPACE, dev->stream),
-                 "a product by cuBLASLt");
-        if (fpl_cuda_failed(dev)) return;
+        struct fpl_cuda_lt_call call;
+        memset(&call, 0, sizeof call);
+        call.plan = (int32_t)(plan - dev->lt->plan);
+        call.matrices = (int32_t)fpl_cuda_smaller(MOST_MATRICES, p->batch - z);
+        call.accumulate = p->accumulate != 0;
+        call.a = (const char *)p->a + (size_t)(z * p->a_at.outer) * bytes;
+        call.b = (const char *)p->b + (size_t)(z * p->b_at.outer) * bytes;
+        call.c = p->c + z * p->c_at.outer;
+        fpl_cuda_product_later(dev, &call);
     }
 }

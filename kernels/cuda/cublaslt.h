@@ -43,7 +43,16 @@ void fpl_cuda_lt_describe(const struct fpl_device *dev, char *buf, size_t size);
 /* 1 if there is an algorithm for this shape and carrier; operands' addresses are not looked at. */
 int fpl_cuda_lt_can(struct fpl_device *dev, const struct fpl_cuda_product *p);
 
-/* C = (C +) A B for a shape that fpl_cuda_lt_can accepts. */
+/* C = (C +) A B for a shape that fpl_cuda_lt_can accepts; listed (work.h). */
 void fpl_cuda_lt_multiply(struct fpl_device *dev, const struct fpl_cuda_product *p);
+
+/* One call of the library: so many matrices of a plan. */
+struct fpl_cuda_lt_call {
+    int32_t plan, matrices, accumulate, padding;
+    const void *a, *b; /* in the library's order: its first operand is b */
+    float *c;
+};
+/* Into the stream; 0 keeps an error. */
+int fpl_cuda_lt_issue(struct fpl_device *dev, const struct fpl_cuda_lt_call *call);
 
 #endif

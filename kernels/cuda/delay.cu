@@ -43,8 +43,7 @@ void fpl_cuda_observe(struct fpl_device *dev, int R, int heads, const struct fpl
         any ? (float *const *)fpl_cuda_parameter(dev, states, (size_t)R * sizeof *states) : NULL;
     free(states);
     if (device == NULL) return;
-    FPL_LAUNCH(raise_amax, dim3(fpl_cuda_blocks(R, 128)), dim3(128), 0, dev->stream, R, heads, device, amax);
-    fpl_cuda_launched(dev, "raise_amax");
+    FPL_LAUNCH(raise_amax, dim3(fpl_cuda_blocks(R, 128)), dim3(128), 0, dev, R, heads, device, amax);
 }
 
 void fpl_cuda_delay(struct fpl_device *dev, const struct fpl_delay *states, int count, int64_t step,
@@ -53,7 +52,5 @@ void fpl_cuda_delay(struct fpl_device *dev, const struct fpl_delay *states, int 
     const struct fpl_delay *device =
         (const struct fpl_delay *)fpl_cuda_parameter(dev, states, (size_t)count * sizeof *states);
     if (device == NULL) return;
-    FPL_LAUNCH(end_step, dim3(fpl_cuda_blocks(count, 128)), dim3(128), 0, dev->stream, count, device, step,
-               buffer);
-    fpl_cuda_launched(dev, "end_step");
+    FPL_LAUNCH(end_step, dim3(fpl_cuda_blocks(count, 128)), dim3(128), 0, dev, count, device, step, buffer);
 }

@@ -2,6 +2,7 @@
 #include "cublaslt.h"
 #include "gemm.h"
 #include "weights.h"
+#include "work.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,6 +50,7 @@ static enum fpl_code start(struct fpl_device *dev, struct fpl_error *err) {
         return fpl_fail(err, FPL_SYSTEM, "cuda: %s has compute capability %d.%d; %d.%d or newer is needed",
                         dev->name, properties.major, properties.minor, OLDEST / 10, OLDEST % 10);
     dev->staging.kind = FPL_ARENA_PINNED;
+    if (!fpl_cuda_work_open(dev)) return fpl_cuda_check(dev, err);
     fpl_cuda_energy_open(dev);
     fpl_cuda_lt_open(dev);
     return fpl_cuda_check(dev, err);
@@ -70,6 +72,8 @@ void fpl_cuda_close(struct fpl_device *dev) {
     if (dev == NULL) return;
     if (dev->stream != NULL) (void)cudaStreamSynchronize(dev->stream);
     for (int i = 0; i < FPL_CUDA_SCRATCH_COUNT; i++) (void)cudaFree(dev->scratch[i].data);
+    fpl_cuda_work_close(dev);
+    fpl_cuda_fetched_free(dev);
     fpl_cuda_parameters_free(dev);
     fpl_cuda_arena_free(&dev->staging);
     fpl_cuda_arena_free(&dev->transient);
@@ -80,14 +84,16 @@ void fpl_cuda_close(struct fpl_device *dev) {
 }
 
 void fpl_cuda_describe(const struct fpl_device *dev, char *buf, size_t size) {
-    char library[48], products[64];
+    char library[48], products[64], graphs[280];
     fpl_cuda_lt_describe(dev, library, sizeof library);
     fpl_cuda_gemm_describe(dev, products, sizeof products);
-    snprintf(buf, size, "%.60s; sm_%d; gemm=%s%s%s", dev->name, dev->compute, library, products,
+    fpl_cuda_work_describe(dev, graphs, sizeof graphs);
+    snprintf(buf, size, "%.60s; sm_%d; gemm=%s%s%s%s", dev->name, dev->compute, library, products,
              dev->fuses && dev->batches ? "; attention=fused+batched"
              : dev->fuses               ? "; attention=fused"
              : dev->batches             ? "; attention=batched"
-                                        : "");
+                                        : "",
+             graphs);
 }
 
 enum fpl_code fpl_cuda_check(struct fpl_device *dev, struct fpl_error *err) {
@@ -166,13 +172,19 @@ void *fpl_cuda_alloc(struct fpl_device *dev, size_t bytes) {
 
 void fpl_cuda_release(struct fpl_device *dev, void *p) {
     fpl_cuda_weights_forget(dev, p, 0);
-    if (p != NULL) (void)fpl_cuda_ok(dev, cudaFree(p), "releasing memory"); /* waits for work in flight */
+    fpl_cuda_free(dev, p);
+}
+
+void fpl_cuda_free(struct fpl_device *dev, void *p) {
+    if (p == NULL) return;
+    fpl_cuda_flush(dev);
+    (void)fpl_cuda_ok(dev, cudaFree(p), "releasing memory"); /* waits for work in flight */
 }
 
 void *fpl_cuda_scratch(struct fpl_device *dev, int slot, size_t bytes) {
     if (fpl_cuda_failed(dev)) return NULL;
     if (dev->scratch[slot].data == NULL || dev->scratch[slot].size < bytes) {
-        (void)fpl_cuda_ok(dev, cudaFree(dev->scratch[slot].data), "releasing scratch");
+        fpl_cuda_free(dev, dev->scratch[slot].data);
         dev->scratch[slot].data = allocate(dev, bytes);
         dev->scratch[slot].size = dev->scratch[slot].data != NULL ? bytes : 0;
     }

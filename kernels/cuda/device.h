@@ -1,6 +1,7 @@
 /* device.h - inside of the CUDA backend: the device and what its parts share.
  *
  * kernels/cuda/device.cu       device, memory, the first error, scratch
+ * kernels/cuda/work.cu         the list of work, CUDA graphs
  * kernels/cuda/transfer.cu     uploads, downloads, waiting
  * kernels/cuda/parameters.cu   device copies of small host arrays, in arenas (arena.h)
  * kernels/cuda/table.cu        struct fpl_kernels
@@ -8,8 +9,9 @@
  * kernels/cuda/reduce.h        sums and maxima over warps and blocks, in a fixed order
  * kernels/cuda/scalar_math.h   exp and log with the bounds of the CPU backend
  *
- * Everything runs in one stream.  Failure is kept, not returned, as in the CPU backend: the first
- * one sticks in dev->error, later operations find it and do nothing, check() hands it out.
+ * Everything runs in one stream, in the order of the calls, but later (work.h).  Failure is kept, not
+ * returned, as in the CPU backend: the first one sticks in dev->error, later operations find it and do
+ * nothing, check() hands it out.
  *
  * Every sum has an order that follows from the shape of one replica alone: neither the number of
  * replicas, nor the number of multiprocessors, nor the order in which blocks run can change a
@@ -43,6 +45,8 @@ enum {
 struct fpl_cuda_parameters;   /* device copies of host arrays (parameters.cu) */
 struct fpl_cuda_weights_list; /* quantized weights kept between calls (weights.h) */
 struct fpl_cuda_lt;           /* cuBLASLt (cublaslt.h) */
+struct fpl_cuda_work;         /* work that is listed but not issued (work.h) */
+struct fpl_cuda_fetched;      /* a download that is not done (transfer.cu) */
 
 struct fpl_device {
     int number; /* of the device among those visible */
@@ -57,6 +61,9 @@ struct fpl_device {
     struct fpl_cuda_parameters *parameters; /* NULL before the first */
     struct fpl_cuda_arena staging;          /* pinned: host arrays on their way to the device */
     struct fpl_cuda_arena transient;        /* device: parameters of the work since the last wait */
+    struct fpl_cuda_work *work;
+    struct fpl_cuda_fetched *fetched;
+    int fetched_count, fetched_room;
     struct fpl_cuda_weights_list *weights;
     struct fpl_cuda_lt *lt; /* NULL: products by own kernels */
     void *nvml;             /* the management library's device; NULL: none (energy.cu) */
@@ -69,11 +76,6 @@ static inline int fpl_cuda_failed(const struct fpl_device *dev) { return dev->er
 
 /* 1 if the call succeeded; else keeps "cuda: WHAT: the runtime's text". */
 int fpl_cuda_ok(struct fpl_device *dev, cudaError_t status, const char *what);
-
-/* After FPL_LAUNCH: keeps a refused launch under the kernel's name. */
-static inline void fpl_cuda_launched(struct fpl_device *dev, const char *kernel) {
-    (void)fpl_cuda_ok(dev, cudaGetLastError(), kernel);
-}
 
 /* At least `bytes` of scratch, contents undefined; NULL keeps an error.  A slot's pointer lives until
  * the slot is asked for again. */
@@ -91,7 +93,9 @@ void fpl_cuda_parameters_free(struct fpl_device *dev);
 
 /* Copies a host array, which is the caller's again on return, to the device when the stream comes to it. */
 void fpl_cuda_send(struct fpl_device *dev, void *to, const void *from_host, size_t bytes);
-/* Waits for the stream.  Transients end here. */
+/* Has all work done; downloads that were asked for are there. */
+void fpl_cuda_wait(struct fpl_device *dev, const char *what);
+/* The same, and transients end here. */
 void fpl_cuda_settle(struct fpl_device *dev);
 
 enum fpl_code fpl_cuda_open(struct fpl_device **dev, const struct fpl_device_options *options,
@@ -110,7 +114,11 @@ void *fpl_cuda_alloc(struct fpl_device *dev, size_t bytes);
 void fpl_cuda_release(struct fpl_device *dev, void *p);
 void fpl_cuda_upload(struct fpl_device *dev, void *to, const void *from_host, size_t bytes);
 void fpl_cuda_download(struct fpl_device *dev, void *to_host, const void *from, size_t bytes);
+void fpl_cuda_fetch(struct fpl_device *dev, void *to_host, const void *from, size_t bytes);
+void fpl_cuda_fetched_free(struct fpl_device *dev);
 void fpl_cuda_zero(struct fpl_device *dev, void *p, size_t bytes);
+/* cudaFree, once nothing that is listed can use it; NULL is none. */
+void fpl_cuda_free(struct fpl_device *dev, void *p);
 
 static inline unsigned fpl_cuda_blocks(int64_t items, int64_t per_block) {
     return (unsigned)((items + per_block - 1) / per_block);

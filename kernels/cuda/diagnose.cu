@@ -102,9 +102,8 @@ static void add_clipped(struct fpl_device *dev, const struct fpl_cuda_view *view
         fpl_cuda_group_scales(dev, FPL_CUDA_SCRATCH_SCALES, 1, view, q, x, NULL);
     const struct fpl_cuda_operand *operand = fpl_cuda_operands(dev, 1, q);
     if (scales == NULL || operand == NULL) return;
-    FPL_LAUNCH(count_clipped, dim3(fpl_cuda_blocks(view->rows * view->cols, 256)), dim3(256), 0, dev->stream,
-               *view, groups, operand, scales, x, tally);
-    fpl_cuda_launched(dev, "count_clipped");
+    FPL_LAUNCH(count_clipped, dim3(fpl_cuda_blocks(view->rows * view->cols, 256)), dim3(256), 0, dev, *view,
+               groups, operand, scales, x, tally);
 }
 
 /* What the device found, added to d. */
@@ -150,9 +149,8 @@ static void diagnose_one(struct fpl_device *dev, const struct fpl_cuda_source *s
     fpl_cuda_quantize_view(dev, 1, &view, &quiet, x, out, FPL_CARRIER_FP32, NULL);
     fpl_cuda_zero(dev, tally, sizeof *tally);
     if (fpl_cuda_failed(dev)) return;
-    FPL_LAUNCH(measure_pieces, dim3(fpl_cuda_blocks(pieces, PIECES)), dim3(THREADS), 0, dev->stream, size, x,
-               out, found, tally);
-    fpl_cuda_launched(dev, "measure_pieces");
+    FPL_LAUNCH(measure_pieces, dim3(fpl_cuda_blocks(pieces, PIECES)), dim3(THREADS), 0, dev, size, x, out,
+               found, tally);
     if (!s->q->plan.identity) add_clipped(dev, &view, &quiet, x, tally);
     add_found(dev, size, pieces, found, tally, d);
 }

@@ -57,8 +57,7 @@ void fpl_cuda_embedding_forward(struct fpl_device *dev, int R, int64_t n, int64_
                                 const int32_t *tokens, const float *table, float *out) {
     if (fpl_cuda_failed(dev)) return;
     FPL_LAUNCH(embedding_rows, dim3(fpl_cuda_blocks(n, ROWS_PER_BLOCK), (unsigned)R),
-               dim3(FPL_WARP, ROWS_PER_BLOCK), 0, dev->stream, n, C, V, tokens, table, out);
-    fpl_cuda_launched(dev, "embedding_rows");
+               dim3(FPL_WARP, ROWS_PER_BLOCK), 0, dev, n, C, V, tokens, table, out);
 }
 
 void fpl_cuda_embedding_backward(struct fpl_device *dev, int R, int64_t n, int64_t C, int64_t V,
@@ -67,10 +66,8 @@ void fpl_cuda_embedding_backward(struct fpl_device *dev, int R, int64_t n, int64
         (int32_t *)fpl_cuda_scratch(dev, FPL_CUDA_SCRATCH_SUMS, (size_t)R * (size_t)n * 2 * sizeof *links);
     if (links == NULL) return;
     int32_t *next = links, *first = links + (int64_t)R * n;
-    FPL_LAUNCH(link_rows, dim3(fpl_cuda_blocks(n, LINK_TILE), (unsigned)R), dim3(LINK_TILE), 0, dev->stream,
-               n, tokens, next, first);
-    fpl_cuda_launched(dev, "link_rows");
+    FPL_LAUNCH(link_rows, dim3(fpl_cuda_blocks(n, LINK_TILE), (unsigned)R), dim3(LINK_TILE), 0, dev, n,
+               tokens, next, first);
     FPL_LAUNCH(embedding_chains, dim3(fpl_cuda_blocks(n, ROWS_PER_BLOCK), (unsigned)R),
-               dim3(FPL_WARP, ROWS_PER_BLOCK), 0, dev->stream, n, C, V, tokens, next, first, dout, dtable);
-    fpl_cuda_launched(dev, "embedding_chains");
+               dim3(FPL_WARP, ROWS_PER_BLOCK), 0, dev, n, C, V, tokens, next, first, dout, dtable);
 }

@@ -161,9 +161,8 @@ static const void *weights(struct fpl_device *dev, const struct fpl_gemm *g, con
     if (!e->valid) make_weights(dev, g, w, o, e);
     fpl_cuda_observe(dev, g->R, 1, g->qb, e->amax);
     if (g->nonfinite != NULL && !fpl_cuda_failed(dev)) {
-        FPL_LAUNCH(add_counts, dim3(fpl_cuda_blocks(g->R, 128)), dim3(128), 0, dev->stream, g->R,
-                   e->nonfinite, g->nonfinite);
-        fpl_cuda_launched(dev, "add_counts");
+        FPL_LAUNCH(add_counts, dim3(fpl_cuda_blocks(g->R, 128)), dim3(128), 0, dev, g->R, e->nonfinite,
+                   g->nonfinite);
     }
     return e->values;
 }

@@ -63,8 +63,7 @@ void fpl_cuda_hadamard(struct fpl_device *dev, int R, const struct fpl_operand *
     if (along_lines) {
         FPL_LAUNCH(hadamard_along,
                    dim3(fpl_cuda_blocks(width, THREADS), fpl_cuda_blocks(lines, 16), (unsigned)R),
-                   dim3(THREADS), 0, dev->stream, lines, width, device, x, out);
-        fpl_cuda_launched(dev, "hadamard_along");
+                   dim3(THREADS), 0, dev, lines, width, device, x, out);
         return;
     }
     /* A grid has at most 65535 blocks in its second direction. */
@@ -74,11 +73,9 @@ void fpl_cuda_hadamard(struct fpl_device *dev, int R, const struct fpl_operand *
             const int64_t count = lines - first < most ? lines - first : most,
                           at = (r * lines + first) * width;
             FPL_LAUNCH(hadamard_within, dim3(fpl_cuda_blocks(width, THREADS), (unsigned)count, 1),
-                       dim3(THREADS), 0, dev->stream, width, device + r, x + at, out + at);
-            fpl_cuda_launched(dev, "hadamard_within");
+                       dim3(THREADS), 0, dev, width, device + r, x + at, out + at);
         }
     if (lines > most) return;
     FPL_LAUNCH(hadamard_within, dim3(fpl_cuda_blocks(width, THREADS), (unsigned)lines, (unsigned)R),
-               dim3(THREADS), 0, dev->stream, width, device, x, out);
-    fpl_cuda_launched(dev, "hadamard_within");
+               dim3(THREADS), 0, dev, width, device, x, out);
 }

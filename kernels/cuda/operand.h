@@ -50,6 +50,10 @@ struct fpl_cuda_at {
     uint64_t element;
 };
 
+/* Where the random bits of R operands start, which agree in it; zeros where none draws any, so that steps
+ * that differ in nothing else launch the same (work.h). */
+struct fpl_cuda_at fpl_cuda_at_of(int R, const struct fpl_operand *q);
+
 /* Device copies of the operands; NULL keeps an error. */
 const struct fpl_cuda_operand *fpl_cuda_operands(struct fpl_device *dev, int R, const struct fpl_operand *q);
 

@@ -132,12 +132,10 @@ void fpl_cuda_sqnorm(struct fpl_device *dev, int R, const struct fpl_segment *se
         (double *)fpl_cuda_scratch(dev, FPL_CUDA_SCRATCH_SUMS, (size_t)R * (size_t)tiles * sizeof *partial);
     if (s == NULL || partial == NULL) return;
     if (tiles > 0) {
-        FPL_LAUNCH(square_tiles, dim3((unsigned)tiles, (unsigned)R), dim3(THREADS), 0, dev->stream, s, count,
-                   g, partial);
-        fpl_cuda_launched(dev, "square_tiles");
+        FPL_LAUNCH(square_tiles, dim3((unsigned)tiles, (unsigned)R), dim3(THREADS), 0, dev, s, count, g,
+                   partial);
     }
-    FPL_LAUNCH(add_squares, dim3((unsigned)R), dim3(THREADS), 0, dev->stream, tiles, partial, out);
-    fpl_cuda_launched(dev, "add_squares");
+    FPL_LAUNCH(add_squares, dim3((unsigned)R), dim3(THREADS), 0, dev, tiles, partial, out);
 }
 
 static double power(double x, int64_t n) {
@@ -227,9 +225,8 @@ void fpl_cuda_adamw(struct fpl_device *dev, const struct fpl_adamw *a, const str
     step.keep1 = (float)(1.0 - a->beta1);
     step.keep2 = (float)a->beta2;
     step.add2 = (float)(1.0 - a->beta2);
-    FPL_LAUNCH(adamw_tiles, dim3((unsigned)tiles, (unsigned)a->R), dim3(THREADS), 0, dev->stream, step,
-               replicas, s, count, a->sqnorm, p, g, m, v);
-    fpl_cuda_launched(dev, "adamw_tiles");
+    FPL_LAUNCH(adamw_tiles, dim3((unsigned)tiles, (unsigned)a->R), dim3(THREADS), 0, dev, step, replicas, s,
+               count, a->sqnorm, p, g, m, v);
     const struct fpl_operand *const rounded[] = {a->qm, a->qv, a->qmaster};
     float *const tensors[] = {m, v, p};
     for (int k = 0; k < 3; k++)

@@ -76,7 +76,8 @@ static struct parameter_table *table_for(struct fpl_device *dev, size_t bytes) {
     struct parameter_table *t = &p->table[p->now];
     if (t->count < MOST && (t->count == 0 || t->memory.taken + bytes <= MOST_BYTES)) return t;
     /* Nothing in the stream may still read the older one. */
-    if (!fpl_cuda_ok(dev, cudaStreamSynchronize(dev->stream), "waiting for the device")) return NULL;
+    fpl_cuda_wait(dev, "waiting for the device");
+    if (fpl_cuda_failed(dev)) return NULL;
     p->now ^= 1;
     forget(&p->table[p->now]);
     return &p->table[p->now];

@@ -81,11 +81,10 @@ void fpl_cuda_multiply(struct fpl_device *dev, const struct fpl_cuda_product *p)
     for (int64_t z = 0; z < p->batch; z += most) {
         const unsigned count = (unsigned)fpl_cuda_smaller(most, p->batch - z);
         if (large)
-            FPL_LAUNCH(multiply_tiles<8>, dim3((unsigned)tiles_of(p, 128), count), dim3(THREADS), 0,
-                       dev->stream, *p, z);
+            FPL_LAUNCH(multiply_tiles<8>, dim3((unsigned)tiles_of(p, 128), count), dim3(THREADS), 0, dev, *p,
+                       z);
         else
-            FPL_LAUNCH(multiply_tiles<4>, dim3((unsigned)tiles_of(p, 64), count), dim3(THREADS), 0,
-                       dev->stream, *p, z);
-        fpl_cuda_launched(dev, "multiply_tiles");
+            FPL_LAUNCH(multiply_tiles<4>, dim3((unsigned)tiles_of(p, 64), count), dim3(THREADS), 0, dev, *p,
+                       z);
     }
 }

@@ -58,9 +58,8 @@ static void launch_tiles(const struct fpl_cuda_job *j, int64_t height, int64_t w
     const int64_t elements = height * width;
     const unsigned threads = elements >= 2048 ? 256 : elements >= 512 ? 128 : elements >= 128 ? 64 : 32;
     FPL_LAUNCH(quantize_tiles<Out>, dim3((unsigned)(across * down), (unsigned)j->matrices), dim3(threads), 0,
-               j->dev->stream, height, width, across, j->view, j->operands, j->at, j->tensor, j->x, out,
+               j->dev, height, width, across, j->view, j->operands, j->at, j->tensor, j->x, out,
                j->nonfinite);
-    fpl_cuda_launched(j->dev, "quantize_tiles");
 }
 
 static void quantize_any(const struct fpl_cuda_job *j, int64_t height, int64_t width) {
@@ -107,6 +106,13 @@ static const struct fpl_cuda_operand *carried_operands(struct fpl_device *dev, i
     const void *device = fpl_cuda_parameter(dev, o, (size_t)R * sizeof *o);
     free(o);
     return (const struct fpl_cuda_operand *)device;
+}
+
+struct fpl_cuda_at fpl_cuda_at_of(int R, const struct fpl_operand *q) {
+    const struct fpl_cuda_at none = {0, 0, 0}, at = {q[0].at.step, q[0].at.stream, q[0].at.element};
+    int draws = 0;
+    for (int r = 0; r < R; r++) draws |= fpl_is_stochastic(q[r].plan.round.mode);
+    return draws ? at : none;
 }
 
 const struct fpl_cuda_operand *fpl_cuda_operands(struct fpl_device *dev, int R, const struct fpl_operand *q) {
@@ -163,9 +169,7 @@ static int job_of(struct fpl_device *dev, int first, int end, const struct fpl_c
     j->matrices = j->R * view->heads;
     j->q = q + first;
     j->view = *view;
-    j->at.step = q[first].at.step;
-    j->at.stream = q[first].at.stream;
-    j->at.element = q[first].at.element;
+    j->at = fpl_cuda_at_of(j->R, j->q);
     j->x = x + before;
     j->out = (char *)out + (size_t)before * fpl_cuda_carrier_bytes(carrier);
     j->carrier = carrier;
@@ -272,8 +276,7 @@ static void quantize_and_turn(const struct fpl_cuda_job *j) {
     if (room == NULL) return;
     fpl_cuda_quantize_view(j->dev, j->R, &j->view, j->q, j->x, room, FPL_CARRIER_FP32, j->nonfinite);
     FPL_LAUNCH(transpose, dim3(fpl_cuda_blocks(width, SIDE), fpl_cuda_blocks(lines, SIDE), (unsigned)j->R),
-               dim3(SIDE, 8), 0, j->dev->stream, lines, width, room, (float *)j->out);
-    fpl_cuda_launched(j->dev, "transpose");
+               dim3(SIDE, 8), 0, j->dev, lines, width, room, (float *)j->out);
 }
 
 static int turns_at_once(const struct fpl_cuda_job *j) {

@@ -372,8 +372,7 @@ static struct direction tall_direction(const struct fpl_cuda_job *j, const struc
     fpl_cuda_zero(j->dev, columns, bytes);
     FPL_LAUNCH(column_amax,
                dim3(fpl_cuda_blocks(m->width, 128), fpl_cuda_blocks(m->lines, 64), (unsigned)j->matrices),
-               dim3(128), 0, j->dev->stream, m->lines, m->width, j->x, columns);
-    fpl_cuda_launched(j->dev, "column_amax");
+               dim3(128), 0, j->dev, m->lines, m->width, j->x, columns);
     return d;
 }
 
@@ -387,9 +386,8 @@ static void launch(const struct fpl_cuda_job *j, int64_t height, int transposed,
     if (tiles_fit(j, &m, height, transposed)) {
         const struct direction d = tall_direction(j, &m, height);
         if (fpl_cuda_failed(j->dev)) return;
-        FPL_LAUNCH((quantize_tile<Out, 0>), tile_grid(&m, j->matrices), dim3(THREADS), 0, j->dev->stream, m,
-                   d, d, transposed, j->x, (float *)NULL, out);
-        fpl_cuda_launched(j->dev, "quantize_tile");
+        FPL_LAUNCH((quantize_tile<Out, 0>), tile_grid(&m, j->matrices), dim3(THREADS), 0, j->dev, m, d, d,
+                   transposed, j->x, (float *)NULL, out);
         return;
     }
     const struct direction d = direction_of(j, height != 0);
@@ -397,8 +395,7 @@ static void launch(const struct fpl_cuda_job *j, int64_t height, int transposed,
     const int64_t line_step = transposed ? 1 : m.width, column_step = transposed ? m.lines : 1;
     FPL_LAUNCH(quantize_columns<Out>,
                dim3(fpl_cuda_blocks(m.width, 128), fpl_cuda_blocks(m.lines, lines), (unsigned)j->matrices),
-               dim3(128), 0, j->dev->stream, m, lines, d, j->x, line_step, column_step, out);
-    fpl_cuda_launched(j->dev, "quantize_columns");
+               dim3(128), 0, j->dev, m, lines, d, j->x, line_step, column_step, out);
 }
 
 void fpl_cuda_quantize_down(const struct fpl_cuda_job *j, int64_t height, int transposed) {
@@ -436,7 +433,6 @@ void fpl_cuda_pair(const struct fpl_cuda_job *within, const struct fpl_cuda_job 
     fpl_cuda_group_of(down, &down_rows, &height);
     const struct direction a = direction_of(within, cols), b = tall_direction(&j, &m, height);
     if (fpl_cuda_failed(j.dev)) return;
-    FPL_LAUNCH((quantize_tile<float *, 1>), tile_grid(&m, j.matrices), dim3(THREADS), 0, j.dev->stream, m, a,
-               b, 1, j.x, (float *)within->out, (float *)j.out);
-    fpl_cuda_launched(j.dev, "quantize_tile");
+    FPL_LAUNCH((quantize_tile<float *, 1>), tile_grid(&m, j.matrices), dim3(THREADS), 0, j.dev, m, a, b, 1,
+               j.x, (float *)within->out, (float *)j.out);
 }

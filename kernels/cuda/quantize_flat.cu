@@ -98,17 +98,15 @@ static unsigned blocks_of(int64_t count, int64_t whole, unsigned most) {
 
 void fpl_cuda_amax(struct fpl_device *dev, int64_t matrices, int64_t count, const float *x, unsigned *bits) {
     const int64_t whole = whole_of(matrices, count, x, NULL);
-    FPL_LAUNCH(tensor_amax, dim3(blocks_of(count, whole, 1024), (unsigned)matrices), dim3(THREADS), 0,
-               dev->stream, count, whole, x, bits);
-    fpl_cuda_launched(dev, "tensor_amax");
+    FPL_LAUNCH(tensor_amax, dim3(blocks_of(count, whole, 1024), (unsigned)matrices), dim3(THREADS), 0, dev,
+               count, whole, x, bits);
 }
 
 template <typename Out> static void launch(const struct fpl_cuda_job *j, Out out) {
     const int64_t count = j->view.rows * j->view.cols, whole = whole_of(j->matrices, count, j->x, j->out);
     FPL_LAUNCH(quantize_flat<Out>, dim3(blocks_of(count, whole, 16384), (unsigned)j->matrices), dim3(THREADS),
-               0, j->dev->stream, count, whole, j->view.heads, j->operands, j->at, j->tensor, j->x, out,
+               0, j->dev, count, whole, j->view.heads, j->operands, j->at, j->tensor, j->x, out,
                j->nonfinite);
-    fpl_cuda_launched(j->dev, "quantize_flat");
 }
 
 void fpl_cuda_quantize_flat(const struct fpl_cuda_job *j) {

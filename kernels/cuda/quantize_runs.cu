@@ -164,18 +164,16 @@ static void launch(const struct fpl_cuda_job *j, int64_t height, int64_t width, 
         const int64_t count = j->view.rows * j->view.cols;
         const unsigned blocks = fpl_cuda_blocks(count, RUN_THREADS / FPL_WARP * CHUNK),
                        fewer = blocks >= 4096 ? (blocks + 3) / 4 : blocks;
-        FPL_LAUNCH(quantize_runs<Out>, dim3(fewer, (unsigned)j->matrices), dim3(RUN_THREADS), 0,
-                   j->dev->stream, (int)(width / 4), count, j->view.heads, j->operands, j->at, j->tensor,
-                   j->x, out, j->nonfinite);
-        fpl_cuda_launched(j->dev, "quantize_runs");
+        FPL_LAUNCH(quantize_runs<Out>, dim3(fewer, (unsigned)j->matrices), dim3(RUN_THREADS), 0, j->dev,
+                   (int)(width / 4), count, j->view.heads, j->operands, j->at, j->tensor, j->x, out,
+                   j->nonfinite);
         return;
     }
     const int64_t across = (j->view.cols + width - 1) / width, down = (j->view.rows + height - 1) / height;
     const unsigned warps = fpl_cuda_blocks(height * width, QUADS * 4 * FPL_WARP);
     FPL_LAUNCH(quantize_held<Out>, dim3((unsigned)(across * down), (unsigned)j->matrices),
-               dim3(warps * FPL_WARP), 0, j->dev->stream, (int)height, (int)width, across, j->view,
-               j->operands, j->at, j->tensor, j->x, out, j->nonfinite);
-    fpl_cuda_launched(j->dev, "quantize_held");
+               dim3(warps * FPL_WARP), 0, j->dev, (int)height, (int)width, across, j->view, j->operands,
+               j->at, j->tensor, j->x, out, j->nonfinite);
 }
 
 void fpl_cuda_quantize_held(const struct fpl_cuda_job *j, int64_t height, int64_t width) {

@@ -73,9 +73,8 @@ __global__ void add_tiles(int64_t C, int64_t tiles, const float *partial, float 
 void fpl_cuda_rmsnorm_forward(struct fpl_device *dev, int R, int64_t n, int64_t C, double eps, const float *x,
                               const float *delta, const float *gain, float *h, float *y, float *rstd) {
     if (fpl_cuda_failed(dev)) return;
-    FPL_LAUNCH(rmsnorm_rows, dim3((unsigned)n, (unsigned)R), dim3(threads_of(C)), 0, dev->stream, C,
-               (float)eps, x, delta, gain, h, y, rstd);
-    fpl_cuda_launched(dev, "rmsnorm_rows");
+    FPL_LAUNCH(rmsnorm_rows, dim3((unsigned)n, (unsigned)R), dim3(threads_of(C)), 0, dev, C, (float)eps, x,
+               delta, gain, h, y, rstd);
 }
 
 void fpl_cuda_rmsnorm_backward(struct fpl_device *dev, int R, int64_t n, int64_t C, const float *dy,
@@ -85,10 +84,8 @@ void fpl_cuda_rmsnorm_backward(struct fpl_device *dev, int R, int64_t n, int64_t
     const size_t shared = (size_t)C * sizeof(float);
     float *partial = (float *)fpl_cuda_scratch(dev, FPL_CUDA_SCRATCH_SUMS, (size_t)R * tiles * shared);
     if (partial == NULL || !fpl_cuda_shared(dev, rmsnorm_gradients, shared, "rmsnorm_gradients")) return;
-    FPL_LAUNCH(rmsnorm_gradients, dim3(tiles, (unsigned)R), dim3(threads_of(C)), shared, dev->stream, n, C,
-               dy, h, gain, rstd, dh_in, dh, partial);
-    fpl_cuda_launched(dev, "rmsnorm_gradients");
-    FPL_LAUNCH(add_tiles, dim3(fpl_cuda_blocks(C, 128), (unsigned)R), dim3(128), 0, dev->stream, C,
-               (int64_t)tiles, partial, dgain);
-    fpl_cuda_launched(dev, "add_tiles");
+    FPL_LAUNCH(rmsnorm_gradients, dim3(tiles, (unsigned)R), dim3(threads_of(C)), shared, dev, n, C, dy, h,
+               gain, rstd, dh_in, dh, partial);
+    FPL_LAUNCH(add_tiles, dim3(fpl_cuda_blocks(C, 128), (unsigned)R), dim3(128), 0, dev, C, (int64_t)tiles,
+               partial, dgain);
 }

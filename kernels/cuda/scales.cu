@@ -175,12 +175,9 @@ struct fpl_group_scale *fpl_cuda_group_scales(struct fpl_device *dev, int slot, 
     if (memory == NULL || operands == NULL) return NULL;
     struct fpl_group_scale *scales = (struct fpl_group_scale *)memory;
     float *tensor = (float *)(memory + bytes);
-    FPL_LAUNCH(tensor_scales, dim3((unsigned)matrices), dim3(THREADS), 0, dev->stream, *view, operands, x,
-               tensor);
-    fpl_cuda_launched(dev, "tensor_scales");
-    FPL_LAUNCH(group_scales, dim3((unsigned)groups.count, (unsigned)matrices), dim3(THREADS), 0, dev->stream,
-               groups, *view, operands, tensor, x, scales);
-    fpl_cuda_launched(dev, "group_scales");
+    FPL_LAUNCH(tensor_scales, dim3((unsigned)matrices), dim3(THREADS), 0, dev, *view, operands, x, tensor);
+    FPL_LAUNCH(group_scales, dim3((unsigned)groups.count, (unsigned)matrices), dim3(THREADS), 0, dev, groups,
+               *view, operands, tensor, x, scales);
     if (s_enc != NULL) *s_enc = tensor;
     return scales;
 }
@@ -189,14 +186,12 @@ template <typename Out>
 static void launch_by_scales(struct fpl_device *dev, int R, const struct fpl_cuda_view *view,
                              const struct fpl_operand *q, const struct fpl_group_scale *scales,
                              const float *x, Out out, int64_t *nonfinite) {
-    const struct fpl_cuda_at at = {q[0].at.step, q[0].at.stream, q[0].at.element};
+    const struct fpl_cuda_at at = fpl_cuda_at_of(R, q);
     const struct fpl_cuda_operand *operands = fpl_cuda_operands(dev, R, q);
     if (operands == NULL) return;
     FPL_LAUNCH(quantize_by_scales<Out>,
                dim3(fpl_cuda_blocks(view->rows * view->cols, 256), (unsigned)(R * view->heads)), dim3(256), 0,
-               dev->stream, fpl_cuda_groups_of(&q[0].plan, view), *view, operands, at, scales, x, out,
-               nonfinite);
-    fpl_cuda_launched(dev, "quantize_by_scales");
+               dev, fpl_cuda_groups_of(&q[0].plan, view), *view, operands, at, scales, x, out, nonfinite);
 }
 
 void fpl_cuda_quantize_rare(struct fpl_device *dev, int R, const struct fpl_cuda_view *view,

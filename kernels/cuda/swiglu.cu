@@ -34,16 +34,14 @@ void fpl_cuda_swiglu_forward(struct fpl_device *dev, int R, int64_t n, int64_t F
                              float *out) {
     const int64_t count = R * n * F;
     if (fpl_cuda_failed(dev) || count == 0) return;
-    FPL_LAUNCH(swiglu_elements, dim3(fpl_cuda_blocks(count, THREADS)), dim3(THREADS), 0, dev->stream, count,
-               F, gate_up, out);
-    fpl_cuda_launched(dev, "swiglu_elements");
+    FPL_LAUNCH(swiglu_elements, dim3(fpl_cuda_blocks(count, THREADS)), dim3(THREADS), 0, dev, count, F,
+               gate_up, out);
 }
 
 void fpl_cuda_swiglu_backward(struct fpl_device *dev, int R, int64_t n, int64_t F, const float *gate_up,
                               const float *dout, float *dgate_up) {
     const int64_t count = R * n * F;
     if (fpl_cuda_failed(dev) || count == 0) return;
-    FPL_LAUNCH(swiglu_gradients, dim3(fpl_cuda_blocks(count, THREADS)), dim3(THREADS), 0, dev->stream, count,
-               F, gate_up, dout, dgate_up);
-    fpl_cuda_launched(dev, "swiglu_gradients");
+    FPL_LAUNCH(swiglu_gradients, dim3(fpl_cuda_blocks(count, THREADS)), dim3(THREADS), 0, dev, count, F,
+               gate_up, dout, dgate_up);
 }

@@ -18,6 +18,7 @@ static struct fpl_kernels table(void) {
     k.release = fpl_cuda_release;
     k.upload = fpl_cuda_upload;
     k.download = fpl_cuda_download;
+    k.fetch = fpl_cuda_fetch;
     k.zero = fpl_cuda_zero;
     k.embedding_forward = fpl_cuda_embedding_forward;
     k.embedding_backward = fpl_cuda_embedding_backward;

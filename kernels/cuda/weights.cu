@@ -68,13 +68,13 @@ struct fpl_cuda_weights *fpl_cuda_weights_find(struct fpl_device *dev, const str
     if (e->carrier == carrier && holds(e, g)) return e;
     e->valid = 0;
     if (e->bytes < bytes) {
-        (void)fpl_cuda_ok(dev, cudaFree(e->values), "releasing quantized weights");
+        fpl_cuda_free(dev, e->values);
         e->values = (float *)fpl_cuda_alloc(dev, bytes);
         e->bytes = e->values != NULL ? bytes : 0;
     }
     const size_t factors = (size_t)g->R * (size_t)(g->O > g->I ? g->O : g->I);
     if (e->factors < factors) {
-        (void)fpl_cuda_ok(dev, cudaFree(e->factor), "releasing factors");
+        fpl_cuda_free(dev, e->factor);
         e->factor = (float *)fpl_cuda_alloc(dev, factors * sizeof *e->factor);
         e->factors = e->factor != NULL ? factors : 0;
     }

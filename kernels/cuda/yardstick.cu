@@ -3,10 +3,11 @@
  * (cublaslt.h: no split reduction, float32 results). */
 #include "cublaslt.h"
 #include "operations.h"
+#include "work.h"
 
 void fpl_cuda_copy(struct fpl_device *dev, void *to, const void *from, size_t bytes) {
     if (fpl_cuda_failed(dev) || bytes == 0) return;
-    (void)fpl_cuda_ok(dev, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, dev->stream), "copy");
+    fpl_cuda_copy_later(dev, to, from, bytes, cudaMemcpyDeviceToDevice, "copy");
 }
 
 int fpl_cuda_vendor_product(struct fpl_device *dev, int bf16, int64_t M, int64_t N, int64_t K, const void *a,

@@ -113,4 +113,7 @@ extern const char *const fpl_linear_names[FPL_LINEARS];
 enum fpl_code fpl_parameters_layout(struct fpl_model *m, struct fpl_error *err);
 enum fpl_code fpl_parameters_init(struct fpl_model *m, struct fpl_error *err);
 
+/* By the device's fetch(), or download() where it has none. */
+void fpl_model_fetch(struct fpl_model *m, void *to_host, const void *from, size_t bytes);
+
 #endif

@@ -66,7 +66,10 @@ static void run_forward(struct fpl_model *m, const struct fpl_batch *b, double *
                        w + m->final_norm, m->h_final, m->normed_final, m->rstd_final);
     fpl_head_product(m, b, FPL_FORWARD, m->normed_final, w + m->head, m->logits, 0);
     k->cross_entropy(m->dev, R, n, s->vocab, m->logits, m->targets, b->scale, m->losses, dlogits);
-    k->download(m->dev, losses, m->losses, rows * sizeof *losses);
+    if (dlogits != NULL)
+        fpl_model_fetch(m, losses, m->losses, rows * sizeof *losses);
+    else
+        k->download(m->dev, losses, m->losses, rows * sizeof *losses);
 }
 
 void fpl_model_evaluate(struct fpl_model *m, const struct fpl_batch *batch, double *losses) {

@@ -91,7 +91,8 @@ struct fpl_batch {
 /* Losses of every token, host [R, sequences * T], nats.  Nothing is kept for backward. */
 void fpl_model_evaluate(struct fpl_model *m, const struct fpl_batch *batch, double *losses);
 
-/* The same, and keeps what fpl_model_backward needs. */
+/* The same, and keeps what fpl_model_backward needs.  The losses are there after the next
+ * fpl_model_nonfinite, or check() of the device: a step waits once. */
 void fpl_model_forward(struct fpl_model *m, const struct fpl_batch *batch, double *losses);
 
 /* Gradients of the last forward call's batch.  accumulate 0: the first micro-batch of a
@@ -99,7 +100,7 @@ void fpl_model_forward(struct fpl_model *m, const struct fpl_batch *batch, doubl
 void fpl_model_backward(struct fpl_model *m, const struct fpl_batch *batch, int accumulate);
 
 /* Squared norms of all gradients, host [R], after these went through the recipe's format for
- * gradients (kernels.h, struct fpl_adamw), in place: once per step. */
+ * gradients (kernels.h, struct fpl_adamw), in place: once per step.  There when the losses are. */
 void fpl_model_gradient_norm(struct fpl_model *m, double *sqnorm);
 
 /* One AdamW step.  a->sqnorm and a->R are filled in here; fpl_model_gradient_norm of the same
@@ -110,7 +111,7 @@ void fpl_model_update(struct fpl_model *m, struct fpl_adamw *a);
  * are quantized. */
 int fpl_model_rounds_state(const struct fpl_model *m);
 
-/* Non-finite inputs of quantized operands since creation, host [R]. */
+/* Non-finite inputs of quantized operands since creation, host [R]; waits for the device. */
 void fpl_model_nonfinite(struct fpl_model *m, int64_t *count);
 
 /* ---- parameters, for checkpoints and tests ------------------------------------------------- */

@@ -155,13 +155,17 @@ static const struct fpl_operand *state_operands(struct fpl_model *m, int slot, u
     return &m->optimizer[slot * R];
 }
 
+void fpl_model_fetch(struct fpl_model *m, void *to_host, const void *from, size_t bytes) {
+    (m->k->fetch != NULL ? m->k->fetch : m->k->download)(m->dev, to_host, from, bytes);
+}
+
 void fpl_model_gradient_norm(struct fpl_model *m, double *sqnorm) {
     const struct fpl_operand *q = state_operands(m, FPL_OPT_GRAD, m->step);
     if (q != NULL)
         m->k->quantize_tensors(m->dev, m->shape.R, m->segment, m->parameter_count, q, m->state.gradients,
                                m->nonfinite);
     m->k->sqnorm(m->dev, m->shape.R, m->segment, m->parameter_count, m->state.gradients, m->sqnorm);
-    m->k->download(m->dev, sqnorm, m->sqnorm, (size_t)m->shape.R * sizeof *sqnorm);
+    fpl_model_fetch(m, sqnorm, m->sqnorm, (size_t)m->shape.R * sizeof *sqnorm);
 }
 
 void fpl_model_update(struct fpl_model *m, struct fpl_adamw *a) {

@@ -66,7 +66,8 @@ static enum fpl_code allocate(struct fpl_trainer *t, struct fpl_error *err) {
     t->replica = calloc(R, sizeof *t->replica);
     t->inputs = calloc(rows, sizeof *t->inputs);
     t->targets = calloc(rows, sizeof *t->targets);
-    t->losses = calloc(rows, sizeof *t->losses);
+    const int64_t whole = t->batch_sequences > t->chunk_sequences ? t->batch_sequences : t->chunk_sequences;
+    t->losses = calloc(R * (size_t)(whole * t->seq), sizeof *t->losses);
     t->oracle = calloc((size_t)t->chunk_sequences, sizeof *t->oracle);
     t->sum = calloc(R, sizeof *t->sum);
     t->sqnorm = calloc(R, sizeof *t->sqnorm);

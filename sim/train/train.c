@@ -32,7 +32,7 @@ int fpl_trainer_active(const struct fpl_trainer *t) {
 static void run_batch(struct fpl_trainer *t) {
     const int64_t tokens = t->micro_sequences * t->seq;
     const int threads = t->options->threads < t->R ? t->options->threads : t->R;
-    for (int r = 0; r < t->R; r++) t->sum[r] = 0;
+    double *losses = t->losses; /* of this micro-batch, [R, tokens] */
     for (int64_t first = 0; first < t->batch_sequences; first += t->micro_sequences) {
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
         for (int r = 0; r < t->R; r++)
@@ -44,14 +44,18 @@ static void run_batch(struct fpl_trainer *t) {
                                     .step = (uint32_t)t->step,
                                     .first_row = first * t->seq,
                                     .scale = 1.0 / (double)(t->batch_sequences * t->seq)};
-        fpl_model_forward(t->model, &b, t->losses);
+        fpl_model_forward(t->model, &b, losses);
         fpl_model_backward(t->model, &b, first > 0);
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-        for (int r = 0; r < t->R; r++)
-            for (int64_t i = 0; i < tokens; i++) t->sum[r] += t->losses[r * tokens + i];
+        losses += t->R * tokens;
     }
     fpl_model_gradient_norm(t->model, t->sqnorm);
     fpl_model_nonfinite(t->model, t->nonfinite);
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int r = 0; r < t->R; r++) {
+        t->sum[r] = 0;
+        for (const double *l = t->losses; l < losses; l += t->R * tokens)
+            for (int64_t i = 0; i < tokens; i++) t->sum[r] += l[r * tokens + i];
+    }
 }
 
 /* Watch every replica that still trains; returns the mean loss of the first of them. */
@@ -123,9 +127,9 @@ enum fpl_code fpl_trainer_step(struct fpl_trainer *t, double *loss, struct fpl_e
     fpl_model_update(t->model, &a);
     if (fpl_model_rounds_state(t->model)) judge_update(t);
     t->step++;
-    code = t->k->check(t->dev, err);
+    /* The update is checked, and waited for, with what comes next: a device gets both at once. */
     account_step(t, fpl_clock() - begun, trained);
-    return code;
+    return FPL_OK;
 }
 
 /* ---- the loop -------------------------------------------------------------------------------- */

@@ -51,7 +51,7 @@ struct fpl_trainer {
 
     /* host buffers, allocated once */
     int32_t *inputs, *targets; /* [R, most sequences of a call, T] */
-    double *losses;            /* [R, the same rows] */
+    double *losses;            /* [R, rows of a chunk, or all of a step, one micro-batch after the other] */
     double *oracle;            /* [chunk_sequences] */
     double *sum, *sqnorm;      /* [R] */
     int64_t *nonfinite;        /* [R] */

@@ -24,7 +24,6 @@
 #include <string.h>
 
 #include <functional>
-#include <tuple>
 #include <utility>
 
 #include "order.h"
@@ -366,19 +365,6 @@ int fpl_host_is_pinned(const void *p);
 int fpl_host_captures(void); /* some stream does, not in relaxed mode: that spoils it */
 void fpl_host_finish(void);  /* all streams: what cudaFree waits for */
 struct fpl_host_counts *fpl_host_counting(void);
-
-template <typename... P, typename... A>
-static inline void fpl_host_start(const char *name, void (*kernel)(P...), dim3 grid, dim3 block,
-                                  size_t shared, cudaStream_t stream, A... arguments) {
-    std::tuple<P...> values(static_cast<P>(arguments)...);
-    void *at[sizeof...(P) + 1] = {nullptr};
-    size_t i = 0;
-    std::apply([&](auto &...v) { ((at[i++] = const_cast<void *>(static_cast<const void *>(&v))), ...); },
-               values);
-    (void)cudaLaunchKernel(fpl_host_known(name, kernel), grid, block, at, shared, stream);
-}
-#define FPL_LAUNCH(kernel, grid, block, shared, stream, ...)                                                 \
-    fpl_host_start(#kernel, kernel, grid, block, shared, stream, __VA_ARGS__)
 
 /* cuBLASLt's calls by name, served by tests/host/cublaslt.cc; NULL: the library has no such call. */
 void *fpl_host_cublaslt(const char *name);

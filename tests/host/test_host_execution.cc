@@ -7,6 +7,7 @@
 
 #include <vector>
 
+static const cudaStream_t at_once = nullptr;
 static int failures;
 #define CHECK(what)                                                                                          \
     do {                                                                                                     \
@@ -80,13 +81,13 @@ static void orders(void) {
     for (int i = 0; i < n; i++) sum += x[static_cast<size_t>(i)] = static_cast<float>(i % 17) * 0.5f;
     for (int order = 0; order < 3; order++) {
         fpl_host_order(order, 7);
-        FPL_LAUNCH(block_sums, dim3(8), dim3(128), 0, nullptr, x.data(), out.data(), n);
+        FPL_LAUNCH(block_sums, dim3(8), dim3(128), 0, at_once, x.data(), out.data(), n);
         double total = 0;
         for (float v : out) total += static_cast<double>(v);
         CHECK(total == sum);
     }
     unsigned c[3] = {0, 0, 0};
-    FPL_LAUNCH(counts, dim3(1), dim3(64), 0, nullptr, c);
+    FPL_LAUNCH(counts, dim3(1), dim3(64), 0, at_once, c);
     CHECK(c[0] == 32 * 11 + 32 * 11); /* multiples of 3 below 32, and in 32 .. 63 */
     CHECK(c[1] == 4 && c[2] == 15);
 }
@@ -96,7 +97,7 @@ static void a_missing_barrier_shows(void) {
     float out[3];
     for (int order = 0; order < 3; order++) {
         fpl_host_order(order, 3);
-        FPL_LAUNCH(forgotten_barrier, dim3(1), dim3(128), 0, nullptr, x.data(), &out[order]);
+        FPL_LAUNCH(forgotten_barrier, dim3(1), dim3(128), 0, at_once, x.data(), &out[order]);
     }
     CHECK(!(out[0] == 128.0f && out[1] == 128.0f && out[2] == 128.0f));
 }
@@ -104,7 +105,7 @@ static void a_missing_barrier_shows(void) {
 static void poison(void) {
     float out = 0.0f;
     for (int again = 0; again < 2; again++) {
-        FPL_LAUNCH(reads_poison, dim3(2), dim3(1), 64, nullptr, &out);
+        FPL_LAUNCH(reads_poison, dim3(2), dim3(1), 64, at_once, &out);
         CHECK(out != out);
     }
 }
@@ -112,13 +113,13 @@ static void poison(void) {
 static void refusals(void) {
     int out[2] = {0, 0};
     float f = 0.0f;
-    FPL_LAUNCH(reads_poison, dim3(1), dim3(1025), 0, nullptr, &f);
+    FPL_LAUNCH(reads_poison, dim3(1), dim3(1025), 0, at_once, &f);
     CHECK(cudaGetLastError() == cudaErrorInvalidConfiguration);
-    FPL_LAUNCH(reads_poison, dim3(1), dim3(1), 100 * 1024, nullptr, &f);
+    FPL_LAUNCH(reads_poison, dim3(1), dim3(1), 100 * 1024, at_once, &f);
     CHECK(cudaGetLastError() == cudaErrorInvalidConfiguration);
     CHECK(cudaFuncSetAttribute(reads_poison, cudaFuncAttributeMaxDynamicSharedMemorySize, 100 * 1024) ==
           cudaSuccess);
-    FPL_LAUNCH(reads_poison, dim3(1), dim3(1), 100 * 1024, nullptr, &f);
+    FPL_LAUNCH(reads_poison, dim3(1), dim3(1), 100 * 1024, at_once, &f);
     CHECK(cudaGetLastError() == cudaSuccess);
     (void)out;
 }
@@ -210,12 +211,12 @@ static void spoiled_captures(void) {
     int out[2];
     fpl_host_on_failure(caught);
     if (setjmp(back) == 0) {
-        FPL_LAUNCH(half_a_warp_stays_behind, dim3(1), dim3(32), 0, nullptr, out);
+        FPL_LAUNCH(half_a_warp_stays_behind, dim3(1), dim3(32), 0, at_once, out);
         CHECK(!"a lane that ended is waited for");
     }
     CHECK(strstr(said, "has ended") != nullptr || strstr(said, "deadlock") != nullptr);
     if (setjmp(back) == 0) {
-        FPL_LAUNCH(different_collectives, dim3(1), dim3(32), 0, nullptr, out);
+        FPL_LAUNCH(different_collectives, dim3(1), dim3(32), 0, at_once, out);
         CHECK(!"different collectives met");
     }
     CHECK(strstr(said, "different collectives") != nullptr);

@@ -106,7 +106,7 @@ static struct operation *append(struct fpl_device *dev, enum kind kind, const ch
     }
     struct operation *o = &l->operation[l->count++];
     memset(o, 0, sizeof *o);
-    memset(l->data + l->used, 0, bytes);
+    if (bytes > 0) memset(l->data + l->used, 0, bytes); /* an empty list has no data yet */
     o->shape.kind = kind;
     o->name = name;
     o->data = l->used;

@@ -18,12 +18,13 @@
 #include "operand.h"
 #include "operations.h"
 #include "product.h"
+#include "reduce.h"
 #include "scalar_math.h"
 #include "work.h"
 
 #include <stdlib.h>
 
-enum { LANES = 16, ROWS = 8, HEAD_THREADS = 128 }; /* softmax: threads of a row, rows of a block */
+enum { LANES = FPL_ROW_LANES, ROWS = 8, HEAD_THREADS = 128 }; /* softmax: threads of a row, rows of a block */
 
 struct shape {
     int R;
@@ -88,20 +89,6 @@ __global__ void rotate_back_positions(int64_t T, int64_t C, int64_t D, float sca
     }
 }
 
-/* Sums and maxima over the sixteen lanes that share a row, by one tree: i with i + 8, then + 4, + 2, + 1. */
-__device__ static inline float row_sum(float v) {
-    for (int by = LANES / 2; by > 0; by /= 2) v += __shfl_xor_sync(FPL_ALL_LANES, v, by);
-    return v;
-}
-
-__device__ static inline float row_max(float v) {
-    for (int by = LANES / 2; by > 0; by /= 2) {
-        const float other = __shfl_xor_sync(FPL_ALL_LANES, v, by);
-        v = other > v ? other : v;
-    }
-    return v;
-}
-
 /* Rows of scores become rows of P.  Threads beyond the last row share the shuffles and nothing else. */
 __global__ void softmax_rows(int64_t T, int64_t rows, float scale, float *scores) {
     const int64_t row = (int64_t)blockIdx.x * ROWS + threadIdx.x / LANES, lane = threadIdx.x % LANES;
@@ -109,13 +96,13 @@ __global__ void softmax_rows(int64_t T, int64_t rows, float scale, float *scores
     float *x = scores + row * T;
     float most = -INFINITY, sum = 0.0f;
     for (int64_t j = lane; j <= i; j += LANES) most = x[j] > most ? x[j] : most;
-    const float shift = row_max(most) * -scale;
+    const float shift = fpl_row_max(most) * -scale;
     for (int64_t j = lane; j <= i; j += LANES) {
         const float e = fpl_exp(fmaf(x[j], scale, shift));
         x[j] = e;
         sum += e;
     }
-    const float inverse = 1.0f / row_sum(sum);
+    const float inverse = 1.0f / fpl_row_sum(sum);
     for (int64_t j = lane; i >= 0 && j < T; j += LANES) x[j] = j <= i ? x[j] * inverse : 0.0f;
 }
 
@@ -126,7 +113,7 @@ __global__ void softmax_backward_rows(int64_t T, int64_t rows, const float *prob
     const float *p = probs + row * T;
     float *d = dscores + row * T, dot = 0.0f;
     for (int64_t j = lane; j <= i; j += LANES) dot = fmaf(p[j], d[j], dot);
-    dot = row_sum(dot);
+    dot = fpl_row_sum(dot);
     for (int64_t j = lane; i >= 0 && j < T; j += LANES) d[j] = j <= i ? p[j] * (d[j] - dot) : 0.0f;
 }
 

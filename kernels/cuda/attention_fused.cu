@@ -25,9 +25,10 @@
  */
 #include "attention.h"
 #include "operations.h"
+#include "reduce.h"
 #include "scalar_math.h"
 
-static const int SIDE = 16, EACH = 4, TILE = SIDE * EACH, THREADS = SIDE * SIDE, PITCH = TILE + 1;
+static const int SIDE = FPL_ROW_LANES, EACH = 4, TILE = SIDE * EACH, THREADS = SIDE * SIDE, PITCH = TILE + 1;
 
 /* What a block knows of its head. */
 struct head {
@@ -114,20 +115,6 @@ __device__ static inline void add_weighted(int D, const float *w, int turned, co
     }
 }
 
-/* Over the sixteen lanes of a row: distances 8, 4, 2, 1. */
-__device__ static inline float row_sum(float v) {
-    for (int by = SIDE / 2; by > 0; by /= 2) v += __shfl_xor_sync(FPL_ALL_LANES, v, by);
-    return v;
-}
-
-__device__ static inline float row_max(float v) {
-    for (int by = SIDE / 2; by > 0; by /= 2) {
-        const float other = __shfl_xor_sync(FPL_ALL_LANES, v, by);
-        v = other > v ? other : v;
-    }
-    return v;
-}
-
 /* ---- forward ---------------------------------------------------------------------------------------- */
 
 /* The running maximum, as -s m, and sum of one query. */
@@ -141,7 +128,7 @@ __device__ static inline float absorb(struct online *row, float scale, const int
     float most = -INFINITY, sum = 0.0f;
     FPL_UNROLL
     for (int v = 0; v < EACH; v++) most = seen[v] && score[v] > most ? score[v] : most;
-    most = row_max(most);
+    most = fpl_row_max(most);
     most = row->most > most ? row->most : most;
     /* -infinity: nothing finite yet, and nothing to scale. */
     const float shift = most > -INFINITY ? most * -scale : 0.0f;
@@ -153,7 +140,7 @@ __device__ static inline float absorb(struct online *row, float scale, const int
     }
     row->most = most;
     row->shift = shift;
-    row->sum = fmaf(row->sum, f, row_sum(sum));
+    row->sum = fmaf(row->sum, f, fpl_row_sum(sum));
     return f;
 }
 
@@ -295,7 +282,7 @@ __global__ void fused_gradient_of_queries(struct fpl_cuda_heads a, const float *
         const int64_t i = x.first + ty + u * SIDE, at = x.at + (i < x.T ? i : 0) * x.C;
         float dot = 0.0f;
         for (int d = tx; d < D; d += SIDE) dot = fmaf(dout[at + d], out[at + d], dot);
-        of.delta[u] = row_sum(dot);
+        of.delta[u] = fpl_row_sum(dot);
         if (tx == 0 && i < x.T) own[i] = of.delta[u];
         FPL_UNROLL
         for (int c = 0; c < V; c++) sum[u][c] = 0.0f;

@@ -23,6 +23,22 @@ template <typename T> __device__ static inline T fpl_warp_max(T v) {
     return v;
 }
 
+/* Over 16 neighbouring lanes that share a row, at distances 8, 4, 2, 1; every lane of the warp takes part. */
+enum { FPL_ROW_LANES = 16 };
+
+__device__ static inline float fpl_row_sum(float v) {
+    for (int by = FPL_ROW_LANES / 2; by > 0; by /= 2) v += __shfl_xor_sync(FPL_ALL_LANES, v, by);
+    return v;
+}
+
+__device__ static inline float fpl_row_max(float v) {
+    for (int by = FPL_ROW_LANES / 2; by > 0; by /= 2) {
+        const float other = __shfl_xor_sync(FPL_ALL_LANES, v, by);
+        v = other > v ? other : v;
+    }
+    return v;
+}
+
 /* part: shared, [blockDim.x / 32]; blockDim.x a multiple of 32. */
 template <typename T> __device__ static inline T fpl_block_sum(T v, T *part) {
     v = fpl_warp_sum(v);

@@ -129,8 +129,9 @@ A part of it: `gpu.sh OUT bench`, with `SUITE=products` only that suite; `gpu.sh
 | table | `tests/peers/gpu_table.py OUT` | Python | OUT/README.md: this file |
 | study | `fplaw study results/gpu/study.yaml --out OUT/study --device cuda` | hours; stopped, the same command goes on | OUT/study, runs.csv, fit.json, report.html |
 
-Attention goes two ways (kernels/cuda/attention.h): `FPLAW_CUDA_ATTENTION=batched fplaw bench --device cuda --suite packs`
-beside the same without it says which is the faster; not yet measured.
+Attention goes two ways (kernels/cuda/attention.h) and steps go as graphs or call by call (kernels/cuda/work.h): `fplaw bench --device cuda
+--suite packs` as it is, with `FPLAW_CUDA_ATTENTION=batched`, `FPLAW_CUDA_GRAPH=0` and `FPLAW_CUDA_GRAPH=128` says which is the faster;
+not yet measured.
 
 `fplaw bench --device cuda --baseline OUT/bench.json` later tells what became slower or computes other bits. Without a
 GPU: `ctest -R 'host_|gpu_'` executes kernels, packs and benchmarks on the host, and `tests/peers/gpu_torch.py --check

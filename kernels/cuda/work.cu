@@ -248,9 +248,14 @@ static int node_of_last(struct fpl_device *dev, cudaGraphNode_t *node) {
     const cudaGraphNode_t *last = NULL;
     const cudaGraphEdgeData *edges = NULL; /* asked for: a vendor's kernels may have edges of their own */
     size_t count = 0;
-    if (!fpl_cuda_ok(dev, cudaStreamGetCaptureInfo(dev->stream, &status, NULL, NULL, &last, &edges, &count),
-                     "asking for a node"))
-        return 0;
+#if defined(CUDART_VERSION) && CUDART_VERSION < 13000
+    const cudaError_t told =
+        cudaStreamGetCaptureInfo_v3(dev->stream, &status, NULL, NULL, &last, &edges, &count); /* from 12.3 */
+#else
+    const cudaError_t told =
+        cudaStreamGetCaptureInfo(dev->stream, &status, NULL, NULL, &last, &edges, &count);
+#endif
+    if (!fpl_cuda_ok(dev, told, "asking for a node")) return 0;
     if (status != cudaStreamCaptureStatusActive || count != 1) {
         if (!fpl_cuda_failed(dev)) fpl_fail(&dev->error, FPL_SYSTEM, "cuda: a capture without its node");
         return 0;
